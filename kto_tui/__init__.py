@@ -1,0 +1,3 @@
+"""Fine-tune language models with KTO from a terminal, and watch and steer the run."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,61 @@
+"""The paths of a run on disk. One output directory is one run."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_CHECKPOINT = re.compile(r"^checkpoint-(\d+)$")
+MANIFEST_NAME = "manifest.json"
+
+
+def checkpoint_step(path: Path) -> int | None:
+    """The step in a checkpoint folder's name, or None if it is no checkpoint folder."""
+    match = _CHECKPOINT.match(path.name)
+    return int(match.group(1)) if match else None
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Where each part of a run lies below `path`."""
+
+    path: Path
+
+    @property
+    def settings(self) -> Path:
+        return self.path / "run.yaml"
+
+    @property
+    def events(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def commands(self) -> Path:
+        return self.path / "commands.jsonl"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "run.lock"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "run.log"
+
+    @property
+    def final_model(self) -> Path:
+        return self.path / "final_model"
+
+    def checkpoint(self, step: int) -> Path:
+        return self.path / f"checkpoint-{step}"
+
+    def checkpoints(self) -> list[Path]:
+        """Whole checkpoints (their manifest is there), oldest first."""
+        found = [
+            (step, child)
+            for child in (self.path.iterdir() if self.path.is_dir() else ())
+            if (step := checkpoint_step(child)) is not None and (child / MANIFEST_NAME).is_file()
+        ]
+        return [child for _, child in sorted(found)]
+
+    def holds_run(self) -> bool:
+        """Whether a run was started here before."""
+        return self.settings.exists() or self.events.exists() or bool(self.checkpoints())

@@ -1,0 +1,14 @@
+"""The one exception that speaks to the user."""
+
+
+class UserError(ValueError):
+    """The request was wrong: its message is one line that says what was found and what to do.
+
+    The command ends with exit code 2 and prints the message without a traceback.
+    """
+
+
+def one_line(error: BaseException) -> str:
+    """The error's class and message on a single line, for journals and tables."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

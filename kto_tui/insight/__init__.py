@@ -1,0 +1,1 @@
+"""Events folded into what a person sees. Pure: no files, no clock, no terminal."""

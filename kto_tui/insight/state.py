@@ -1,0 +1,155 @@
+"""The state of a run as its events tell it. A live run, an attached one and a replay fold alike."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from kto_tui.core.events import (
+    AlertRaised,
+    AnyEvent,
+    CheckpointDeleted,
+    CheckpointFailed,
+    CheckpointSaved,
+    CommandDone,
+    DataReady,
+    Device,
+    Evaluated,
+    GpuSampled,
+    ModelLoaded,
+    Progress,
+    RunEnded,
+    RunStarted,
+    Stage,
+    StageChanged,
+    StepLogged,
+)
+
+Status = Literal["starting", "running", "paused", "parked", "completed", "stopped", "failed", "died"]
+CheckpointEvent = CheckpointSaved | CheckpointDeleted | CheckpointFailed
+_HOLDING = ("paused", "parked")
+
+
+@dataclass(frozen=True)
+class RunState:
+    """All that is known of a run. Times are seconds since the epoch.
+
+    `checkpoint_log` is everything that happened to checkpoints; `held_seconds` is how long this
+    sitting was paused or parked, without the hold that may be going on now.
+    """
+
+    started: RunStarted | None = None
+    sittings: int = 0
+    stage: Stage | None = None
+    stage_since: float | None = None
+    progress: Progress | None = None
+    held_seconds: float = 0.0
+    model: ModelLoaded | None = None
+    data: DataReady | None = None
+    latest: StepLogged | None = None
+    evaluation: Evaluated | None = None
+    checkpoint_log: tuple[CheckpointEvent, ...] = ()
+    devices: tuple[Device, ...] = ()
+    alerts: tuple[AlertRaised, ...] = ()
+    replies: Mapping[str, CommandDone] = field(default_factory=dict)
+    ended: RunEnded | None = None
+    last_time: float | None = None
+
+    @property
+    def step(self) -> int:
+        """The newest step that any event of this run names."""
+        steps = [event.step for event in (self.latest, self.ended, *self.checkpoint_log[-1:]) if event]
+        return max(steps, default=0)
+
+    @property
+    def total_steps(self) -> int | None:
+        """The step at which training ends, once it is known."""
+        return self.latest.total_steps if self.latest else None
+
+    @property
+    def checkpoints(self) -> tuple[CheckpointSaved, ...]:
+        """The checkpoints that are there now, oldest first."""
+        kept: dict[int, CheckpointSaved] = {}
+        for event in self.checkpoint_log:
+            if isinstance(event, CheckpointSaved):
+                kept[event.step] = event
+            elif isinstance(event, CheckpointDeleted):
+                kept.pop(event.step, None)
+        return tuple(kept[step] for step in sorted(kept))
+
+    def status(self, alive: bool) -> Status:
+        """What the run is doing. `alive`: whether a supervisor holds its lock."""
+        if self.ended is not None:
+            return self.ended.status
+        if not alive:
+            return "died" if self.started else "starting"
+        if self.stage == "paused":
+            return "paused"
+        if self.stage == "parked":
+            return "parked"
+        return "running" if self.latest or self.stage == "training" else "starting"
+
+    def elapsed_seconds(self, now: float) -> float:
+        """Length of this sitting up to `now` or its end, holds left out."""
+        if self.started is None:
+            return 0.0
+        end = self.ended.time if self.ended else now
+        holding = end - self.stage_since if self.stage in _HOLDING and self.stage_since else 0.0
+        return max(0.0, end - self.started.time - self.held_seconds - holding)
+
+
+def apply(state: RunState, event: AnyEvent) -> RunState:
+    """The state after one more event. An event that says nothing new leaves it as it is."""
+    state = replace(state, last_time=event.time)
+    match event:
+        case RunStarted():
+            return _begin(state, event)
+        case StageChanged():
+            return _enter(state, event)
+        case Progress():
+            return replace(state, progress=event)
+        case ModelLoaded():
+            return replace(state, model=event)
+        case DataReady():
+            return replace(state, data=event)
+        case StepLogged():
+            return replace(state, latest=event)
+        case Evaluated():
+            return replace(state, evaluation=event)
+        case CheckpointSaved() | CheckpointDeleted() | CheckpointFailed():
+            return replace(state, checkpoint_log=(*state.checkpoint_log, event))
+        case GpuSampled():
+            return replace(state, devices=event.devices)
+        case AlertRaised():
+            return replace(state, alerts=(*state.alerts, event))
+        case CommandDone():
+            return replace(state, replies={**state.replies, event.id: event})
+        case RunEnded():
+            return replace(state, ended=event, progress=None)
+
+
+def fold(events: Iterable[AnyEvent], state: RunState | None = None) -> RunState:
+    """The state after all these events."""
+    state = state or RunState()
+    for event in events:
+        state = apply(state, event)
+    return state
+
+
+def _begin(state: RunState, event: RunStarted) -> RunState:
+    return replace(
+        state,
+        started=event,
+        sittings=state.sittings + 1,
+        ended=None,
+        stage=None,
+        stage_since=event.time,
+        progress=None,
+        held_seconds=0.0,
+    )
+
+
+def _enter(state: RunState, event: StageChanged) -> RunState:
+    held = state.held_seconds
+    if state.stage in _HOLDING and state.stage_since is not None:
+        held += max(0.0, event.time - state.stage_since)
+    return replace(state, stage=event.stage, stage_since=event.time, progress=None, held_seconds=held)

@@ -1,0 +1,1 @@
+"""A run's life: its journal, its supervisor, and finding it again."""
