@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 _CHECKPOINT = re.compile(r"^checkpoint-(\d+)$")
 MANIFEST_NAME = "manifest.json"
@@ -19,6 +20,11 @@ class RunDirectory:
     """Where each part of a run lies below `path`."""
 
     path: Path
+
+    @classmethod
+    def at(cls, path: str | Path) -> Self:
+        """The run at this path."""
+        return cls(Path(path))
 
     @property
     def settings(self) -> Path:

@@ -1,0 +1,48 @@
+"""The commands of the terminal. Each part is imported only when its command runs."""
+
+import sys
+from collections.abc import Sequence
+
+from kto_tui.core.errors import UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 failed, 2 wrong request, 128 + signal."""
+    try:
+        return _dispatch(sys.argv[1:] if arguments is None else arguments)
+    except UserError as error:
+        print(f"kto-tui: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _dispatch(arguments: Sequence[str]) -> int:
+    from kto_tui.cli.parser import parse
+
+    options = parse(arguments)
+    match options.pop("command"):
+        case "attach":
+            from kto_tui.cli.attach import attach
+
+            return attach(options.get("run_dir"), no_ui=options["no_ui"])
+        case "runs":
+            from kto_tui.cli.look import list_runs
+
+            return list_runs(options["root"])
+        case "plan":
+            from kto_tui.cli.look import show_plan
+
+            return show_plan(options)
+        case "supervise":
+            from kto_tui.cli.start import supervise
+
+            return supervise(options["run_dir"], options.get("resume_from_checkpoint"))
+        case "completion":
+            from kto_tui.cli.parser import print_completion
+
+            return print_completion(options["shell"])
+        case _:
+            from kto_tui.cli.start import start
+
+            return start(options)

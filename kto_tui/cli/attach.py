@@ -1,0 +1,118 @@
+"""Watching a run that was started elsewhere: with the dashboard, or as the printed table."""
+
+import contextlib
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from kto_tui.core.commands import Command, CommandName, append_command, new_command
+from kto_tui.core.config import RunConfig
+from kto_tui.core.directory import RunDirectory
+from kto_tui.core.errors import UserError
+from kto_tui.core.events import RunEnded
+from kto_tui.core.resolve import recorded_settings
+from kto_tui.insight.text import clean_text
+from kto_tui.run.journal import JournalReader
+from kto_tui.run.registry import is_alive, newest_live_run
+
+_POLL_SECONDS = 0.2
+
+
+def attach(run_dir: str | None, *, no_ui: bool) -> int:
+    """Watch this run, or the newest one alive. Returns the exit code of what was seen to end."""
+    from kto_tui.cli.start import has_screen
+
+    directory = _find(run_dir)
+    config = recorded_settings(directory)
+    if no_ui or not has_screen():
+        return _print(directory, config or RunConfig(output_dir=str(directory.path)))
+    return watch(directory, config)
+
+
+def _find(run_dir: str | None) -> RunDirectory:
+    if run_dir is None:
+        newest = newest_live_run(Path())
+        if newest is None:
+            raise UserError(
+                "no run is alive; name one with: kto-tui attach RUN_DIR (kto-tui runs lists them)"
+            )
+        return newest
+    directory = RunDirectory.at(run_dir)
+    if not directory.events.is_file():
+        raise UserError(f"{run_dir}: holds no run (no events.jsonl); kto-tui runs lists those below a folder")
+    return directory
+
+
+def watch(directory: RunDirectory, config: RunConfig | None) -> int:
+    """The dashboard on a run. Leaving it changes nothing in the run."""
+    from kto_tui.ui.app import DashboardApp
+
+    def send(name: CommandName) -> Command:
+        command = new_command(name)
+        append_command(directory.commands, command)
+        return command
+
+    app = DashboardApp(
+        directory, config, alive=lambda: is_alive(directory), send=send if is_alive(directory) else None
+    )
+    app.run()
+    ended = app.state.ended
+    if ended is not None:
+        return _farewell(directory, ended)
+    if is_alive(directory):
+        say(f"Detached: the run goes on. Watch it again with: kto-tui attach {directory.path}")
+        return 0
+    say(f"The run has died. Go on with: {resume_command(directory)}")
+    return 1
+
+
+def _farewell(directory: RunDirectory, ended: RunEnded) -> int:
+    """Say how the run ended, once the dashboard is gone."""
+    if ended.exit_code == 2:
+        raise UserError(ended.error or "the request was wrong")
+    if ended.status == "completed":
+        say(f"Completed: step {ended.step}. The adapter is in {directory.final_model}")
+        return ended.exit_code
+    reason = f": {ended.error}" if ended.error else ""
+    say(f"{ended.status.capitalize()} at step {ended.step}{reason}")
+    if directory.checkpoints():
+        say(f"Go on with: {resume_command(directory)}")
+    return ended.exit_code
+
+
+def resume_command(directory: RunDirectory) -> str:
+    """What to type to go on from the newest checkpoint."""
+    return f"kto-tui --resume-from-checkpoint latest --output-dir {shlex.quote(str(directory.path))}"
+
+
+def say(line: str) -> None:
+    """One line to the user's terminal, as far as there still is one."""
+    with contextlib.suppress(OSError):
+        print(clean_text(line), flush=True)  # noqa: T201
+
+
+def _print(directory: RunDirectory, config: RunConfig) -> int:
+    """The journal as the printed table: from its beginning to the run's end, or until Ctrl+C."""
+    from kto_tui.report.stream import LineWriter, supports_color, supports_unicode
+    from kto_tui.report.table import TablePrinter
+
+    writer = LineWriter(sys.stdout)
+    table = TablePrinter(
+        config, writer.write, unicode=supports_unicode(sys.stdout), color=supports_color(sys.stdout)
+    )
+    ended: RunEnded | None = None
+    with JournalReader(directory.events) as reader:
+        while not writer.gone:
+            alive = is_alive(directory)
+            events = reader.read_events()
+            for event in events:
+                table.handle(event)
+                ended = event if isinstance(event, RunEnded) else ended
+            if not alive and not events:
+                break
+            if not events:
+                time.sleep(_POLL_SECONDS)
+    if ended is None and not writer.gone:
+        say(f"The run has died. Go on with: {resume_command(directory)}")
+    return 1 if ended is None or ended.exit_code == 1 else 0

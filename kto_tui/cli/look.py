@@ -1,0 +1,37 @@
+"""Commands that only look: the list of runs, and the plan of one."""
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kto_tui.cli.request import check, settings_of
+from kto_tui.core.errors import UserError
+
+
+def list_runs(root: str) -> int:
+    """Print every run below a folder."""
+    from kto_tui.report.runs import format_runs
+    from kto_tui.report.stream import supports_unicode
+    from kto_tui.run.registry import find_runs, summarize
+
+    folder = Path(root)
+    if not folder.is_dir():
+        raise UserError(f"{root}: no such folder")
+    summaries = [summarize(run) for run in find_runs(folder)]
+    if not summaries:
+        sys.stdout.write(f"no runs below {folder}\n")
+        return 0
+    text = format_runs(summaries, time.time(), unicode=supports_unicode(sys.stdout))
+    sys.stdout.write(text.rstrip("\n") + "\n")
+    return 0
+
+
+def show_plan(options: Mapping[str, Any]) -> int:
+    """Print what would run. Starts and makes nothing."""
+    from kto_tui.report.plan import format_plan
+
+    request = check(settings_of(options))
+    sys.stdout.write(format_plan(request.config, request.data, request.evaluation).rstrip("\n") + "\n")
+    return 0

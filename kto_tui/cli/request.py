@@ -1,0 +1,134 @@
+"""From the options to settings that can run. Whatever is wrong is said here, before anything is made."""
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from kto_tui.core.compatibility import check_adapter
+from kto_tui.core.config import SAMPLE_DATASET, RunConfig
+from kto_tui.core.counts import Counts
+from kto_tui.core.directory import MANIFEST_NAME, RunDirectory, checkpoint_step
+from kto_tui.core.errors import UserError
+from kto_tui.core.presets import load_preset
+from kto_tui.core.resolve import read_settings, resolve
+from kto_tui.data import Columns, check_rows
+from kto_tui.data.hub import check_model
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that was checked as far as that is possible without loading the model."""
+
+    config: RunConfig
+    data: Counts
+    evaluation: Counts | None
+
+
+def settings_of(options: Mapping[str, Any]) -> RunConfig:
+    """The settings asked for, those of the run that is resumed included. Raises UserError."""
+    given = {name: value for name, value in options.items() if name not in ("config", "no_ui")}
+    config_file = Path(options["config"]) if "config" in options else None
+    if "resume_from_checkpoint" in given:
+        return _resumed(given, config_file)
+    config = resolve(given, config_file)
+    if config.resume_from_checkpoint is not None:
+        return _resumed({**given, "resume_from_checkpoint": config.resume_from_checkpoint}, config_file)
+    return config
+
+
+def check(config: RunConfig) -> Request:
+    """Look at the model and the data. Raises UserError, in one line, for what could not be trained."""
+    if config.overwrite and config.resume_from_checkpoint:
+        raise UserError("--overwrite and --resume-from-checkpoint: choose one of them")
+    if config.wandb and importlib.util.find_spec("wandb") is None:
+        raise UserError("--wandb: the package is missing; install it with: pip install 'kto-tui[wandb]'")
+    if config.dataset is None:
+        raise UserError(f"no data: give --dataset ID|FILE ({SAMPLE_DATASET} is a small sample)")
+    config = _with_absolute_paths(config)
+    assert config.model is not None
+    assert config.dataset is not None
+    columns = Columns(config.prompt_column, config.completion_column, config.label_column)
+    data = check_rows(config.dataset, columns)
+    evaluation = check_rows(config.eval_dataset, columns) if config.eval_dataset else None
+    check_model(config.model)
+    return Request(config, data, evaluation)
+
+
+def _resumed(given: dict[str, Any], config_file: Path | None) -> RunConfig:
+    wanted = given["resume_from_checkpoint"]
+    if wanted == "latest":
+        folder = given.get("output_dir") or _configured_folder(given, config_file)
+        checkpoint = _newest(RunDirectory.at(folder))
+    else:
+        checkpoint = Path(wanted)
+        folder = given.get("output_dir") or str(checkpoint.parent)
+        _check_whole(checkpoint)
+    recorded = checkpoint.parent / "run.yaml"
+    base = config_file or (recorded if recorded.is_file() else None)
+    asked = {**given, "output_dir": folder, "resume_from_checkpoint": str(checkpoint)}
+    _check_size(given, recorded)
+    config = resolve(asked, base)
+    check_adapter(checkpoint, config)
+    _check_newest(checkpoint, RunDirectory.at(folder))
+    return config
+
+
+def _configured_folder(given: dict[str, Any], config_file: Path | None) -> str:
+    if "model_size" not in given and "model" not in given and config_file is None:
+        raise UserError("--resume-from-checkpoint latest: of which run? Add --output-dir DIR")
+    folder = resolve({**given, "resume_from_checkpoint": None}, config_file).output_dir
+    assert folder is not None
+    return folder
+
+
+def _newest(directory: RunDirectory) -> Path:
+    checkpoints = directory.checkpoints()
+    if not checkpoints:
+        raise UserError(f"--resume-from-checkpoint latest: {directory.path} holds no checkpoint")
+    return checkpoints[-1]
+
+
+def _check_whole(checkpoint: Path) -> None:
+    if not checkpoint.is_dir():
+        raise UserError(f"--resume-from-checkpoint {checkpoint}: no such folder")
+    if not (checkpoint / MANIFEST_NAME).is_file():
+        raise UserError(f"--resume-from-checkpoint {checkpoint}: not a whole checkpoint (no {MANIFEST_NAME})")
+
+
+def _check_newest(checkpoint: Path, directory: RunDirectory) -> None:
+    """Going on from an old checkpoint beside newer ones would mix two histories in one folder."""
+    step = checkpoint_step(checkpoint)
+    if step is None or checkpoint.resolve().parent != directory.path.resolve():
+        return
+    newer = [path.name for path in directory.checkpoints() if (checkpoint_step(path) or 0) > step]
+    if newer:
+        raise UserError(
+            f"--resume-from-checkpoint {checkpoint}: {directory.path} holds newer ones ({', '.join(newer)}); "
+            "use latest, or branch off into another --output-dir"
+        )
+
+
+def _check_size(given: Mapping[str, Any], recorded: Path) -> None:
+    """A preset named beside the checkpoint of another one: the model would silently be the old one."""
+    if "model_size" not in given or "model" in given or not recorded.is_file():
+        return
+    asked, had = load_preset(given["model_size"]).get("model"), read_settings(recorded).get("model")
+    if asked != had:
+        raise UserError(
+            f"--model-size {given['model_size']} is {asked}; the run to resume was trained from {had}"
+        )
+
+
+def _with_absolute_paths(config: RunConfig) -> RunConfig:
+    """Local files by their full path, so that run.yaml means the same from any folder."""
+    changed = {
+        name: os.path.abspath(os.path.expanduser(value))
+        for name in ("model", "dataset", "eval_dataset")
+        if (value := getattr(config, name)) and os.path.exists(os.path.expanduser(value))
+    }
+    return msgspec.structs.replace(config, **changed)

@@ -1,0 +1,102 @@
+"""Starting a run: in the foreground with the table, or on its own with the dashboard attached."""
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from kto_tui.cli.attach import watch
+from kto_tui.cli.request import check, settings_of
+from kto_tui.core.config import RunConfig
+from kto_tui.core.directory import RunDirectory
+from kto_tui.core.errors import UserError
+from kto_tui.core.events import RunEnded
+from kto_tui.core.resolve import recorded_settings
+from kto_tui.run.launch import check_output_dir, create, discard, start_detached
+from kto_tui.run.supervisor import Observer, Supervisor
+
+
+def start(options: Mapping[str, Any]) -> int:
+    """Check the request, then run it. Returns the exit code."""
+    config = settings_of(options)
+    if options["no_ui"] or not has_screen():
+        return _in_foreground(check(config).config, check_output_dir(config))
+    if _is_taken(config):
+        chosen = _ask(config, options)
+        if chosen is None:
+            return 0
+        if isinstance(chosen, int):
+            return chosen
+        config = chosen
+    directory = check_output_dir(config)
+    config = check(config).config
+    create(config, directory)
+    start_detached(directory, config.resume_from_checkpoint)
+    return watch(directory, config)
+
+
+def has_screen() -> bool:
+    """Whether there is a terminal that a dashboard can be drawn on."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def supervise(run_dir: str, resume_from: str | None) -> int:
+    """The supervisor on its own, as `start_detached` begins it."""
+    directory = RunDirectory.at(run_dir)
+    config = recorded_settings(directory)
+    if config is None:
+        raise UserError(f"{directory.settings}: no settings that can be read")
+    return _live(msgspec.structs.replace(config, resume_from_checkpoint=resume_from), []).exit_code
+
+
+def _in_foreground(config: RunConfig, directory: RunDirectory) -> int:
+    from kto_tui.report.stream import LineWriter, supports_color, supports_unicode
+    from kto_tui.report.table import TablePrinter
+
+    create(config, directory)
+    writer = LineWriter(sys.stdout)
+    table = TablePrinter(
+        config, writer.write, unicode=supports_unicode(sys.stdout), color=supports_color(sys.stdout)
+    )
+    ended = _live(config, [table.handle])
+    if ended.exit_code == 2:
+        raise UserError(ended.error or "the request was wrong")
+    return ended.exit_code
+
+
+def _live(config: RunConfig, observers: list[Observer]) -> RunEnded:
+    """Supervise one sitting. A request that the worker found wrong leaves no half-made folder behind."""
+    import train_worker
+
+    ended = Supervisor(config, train_worker.main, observers).run()
+    if ended.exit_code == 2 and config.resume_from_checkpoint is None:
+        assert config.output_dir is not None
+        discard(RunDirectory.at(config.output_dir))
+    return ended
+
+
+def _is_taken(config: RunConfig) -> bool:
+    assert config.output_dir is not None
+    holds = RunDirectory.at(config.output_dir).holds_run()
+    return holds and not (config.overwrite or config.resume_from_checkpoint)
+
+
+def _ask(config: RunConfig, options: Mapping[str, Any]) -> RunConfig | int | None:
+    """What to do with the run that the folder holds: new settings, an exit code, or None to leave it."""
+    from kto_tui.run.registry import summarize
+    from kto_tui.ui.ask import ask_existing_run
+
+    assert config.output_dir is not None
+    directory = RunDirectory.at(config.output_dir)
+    match ask_existing_run(summarize(directory)):
+        case "resume":
+            asked = {"resume_from_checkpoint": "latest", "output_dir": config.output_dir}
+            return settings_of({**options, **asked})
+        case "overwrite":
+            return msgspec.structs.replace(config, overwrite=True)
+        case "attach":
+            return watch(directory, recorded_settings(directory))
+        case "quit":
+            return None

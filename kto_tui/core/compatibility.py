@@ -1,0 +1,53 @@
+"""Whether a checkpoint can be gone on from with these settings. Reads its small JSON files only."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kto_tui.core.config import RunConfig
+from kto_tui.core.errors import UserError
+
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+def check_adapter(checkpoint: Path, config: RunConfig) -> None:
+    """Raise UserError unless the checkpoint's adapter is one of `config.model` and `config.lora_rank`."""
+    adapter = _read(checkpoint / ADAPTER_CONFIG)
+    model = adapter.get("base_model_name_or_path")
+    if not _same_model(model, config.model):
+        raise UserError(
+            f"--resume-from-checkpoint {checkpoint}: it adapts {model}, not {config.model}; "
+            f"resume with --model {model}, or start anew in another --output-dir"
+        )
+    rank = adapter.get("r")
+    if rank != config.lora_rank:
+        raise UserError(
+            f"--resume-from-checkpoint {checkpoint}: its LoRA rank is {rank}, not {config.lora_rank}; "
+            f"resume with --lora-rank {rank}, or start anew in another --output-dir"
+        )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        adapter = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise UserError(
+            f"--resume-from-checkpoint {path.parent}: found no readable {path.name}; "
+            "expected a checkpoint-N folder of an earlier run"
+        ) from None
+    except ValueError:
+        adapter = None
+    if not isinstance(adapter, dict):
+        raise UserError(
+            f"--resume-from-checkpoint {path.parent}: {path.name} is damaged; resume from another checkpoint"
+        )
+    return adapter
+
+
+def _same_model(saved: object, wanted: str | None) -> bool:
+    """The same name, or two spellings of one folder."""
+    if saved == wanted:
+        return True
+    if not isinstance(saved, str) or wanted is None:
+        return False
+    return Path(saved).is_dir() and Path(wanted).is_dir() and Path(saved).samefile(wanted)

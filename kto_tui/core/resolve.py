@@ -1,0 +1,75 @@
+"""From what was asked to the settings of a run: command line > --config file > preset > defaults."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from kto_tui.core.config import RunConfig, class_weights, convert, settings
+from kto_tui.core.directory import RunDirectory
+from kto_tui.core.errors import UserError
+from kto_tui.core.presets import load_preset, preset_names
+
+
+def resolve(options: Mapping[str, Any], config_file: Path | None = None) -> RunConfig:
+    """The settings of a run. `options` are those given on the command line, by name.
+
+    Raises UserError for an unknown preset or key, a value out of bounds, or no model at all.
+    """
+    given = _converted(options, lambda name: settings()[name].flag)
+    written = read_settings(config_file) if config_file else {}
+    asked = {**written, **given}
+    size = asked.get("model_size")
+    preset: dict[str, Any] = {}
+    if size is not None:
+        preset = _converted(load_preset(size), lambda name: f"preset {size}, key {name!r}")
+    config = RunConfig(**{**preset, **asked})
+    if config.model is None:
+        raise UserError(f"no model: give --model-size ({', '.join(preset_names())}) or --model ID|DIR")
+    class_weights(config.class_weights)
+    return _with_defaults(config)
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings in a YAML file, keys with dashes or underscores. Raises UserError."""
+    try:
+        values = msgspec.yaml.decode(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"--config {path}: no such file") from None
+    except OSError as error:
+        raise UserError(f"--config {path}: cannot be read: {error.strerror}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"--config {path}: not YAML: {' '.join(str(error).split())}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UserError(f"--config {path}: expected settings as key: value")
+    named = {str(key).replace("-", "_"): value for key, value in values.items()}
+    unknown = sorted(named.keys() - settings().keys())
+    if unknown:
+        raise UserError(f"--config {path}, key {unknown[0]!r}: no such setting; kto-tui --help lists them")
+    return _converted(named, lambda name: f"--config {path}, key {name!r}")
+
+
+def recorded_settings(directory: RunDirectory) -> RunConfig | None:
+    """The settings in a run's run.yaml, or None where there are none that this version can read."""
+    if not directory.settings.is_file():
+        return None
+    try:
+        values = read_settings(directory.settings)
+        return RunConfig(**{**values, "output_dir": str(directory.path)})
+    except (UserError, TypeError):
+        return None
+
+
+def _converted(values: Mapping[str, Any], where: Any) -> dict[str, Any]:
+    known = settings()
+    return {name: convert(known[name], value, where(name)) for name, value in values.items()}
+
+
+def _with_defaults(config: RunConfig) -> RunConfig:
+    """What follows from other settings: the run's folder, and when to evaluate."""
+    output_dir = config.output_dir or "./kto_output"
+    eval_steps = (config.eval_steps or config.save_steps) if config.eval_dataset else config.eval_steps
+    return msgspec.structs.replace(config, output_dir=output_dir, eval_steps=eval_steps)

@@ -1,0 +1,112 @@
+"""Starting a run: making its folder, and letting a supervisor live on its own."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from kto_tui.core.config import RunConfig, to_yaml
+from kto_tui.core.directory import RunDirectory, checkpoint_step
+from kto_tui.core.errors import UserError
+from kto_tui.run.registry import is_alive
+
+_START_SECONDS = 30.0
+
+
+def check_output_dir(config: RunConfig) -> RunDirectory:
+    """The run's folder, fit to start in. Nothing is created. Raises UserError."""
+    assert config.output_dir is not None
+    directory = RunDirectory.at(config.output_dir)
+    _check_writable(directory.path)
+    if is_alive(directory):
+        raise UserError(
+            f"--output-dir {directory.path}: a run is alive there; watch it with: "
+            f"kto-tui attach {directory.path}"
+        )
+    if directory.holds_run() and not (config.overwrite or config.resume_from_checkpoint):
+        raise UserError(
+            f"--output-dir {directory.path}: holds a run already; go on with "
+            "--resume-from-checkpoint latest, choose another --output-dir, or delete it with --overwrite"
+        )
+    return directory
+
+
+def _check_writable(path: Path) -> None:
+    """Whether `path` is a folder one can write in, or could be made into one."""
+    existing = path
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        raise UserError(f"--output-dir {path}: {existing} is not a folder")
+    if not os.access(existing, os.W_OK | os.X_OK) or os.statvfs(existing).f_flag & os.ST_RDONLY:
+        raise UserError(f"--output-dir {path}: {existing} cannot be written; choose another folder")
+
+
+def create(config: RunConfig, directory: RunDirectory) -> None:
+    """Make the folder and write run.yaml. Two starts at once: the second one fails."""
+    if config.overwrite:
+        discard(directory)
+    try:
+        directory.path.mkdir(parents=True, exist_ok=True)
+        if directory.settings.exists() and config.resume_from_checkpoint:
+            _replace(directory.settings, to_yaml(config))
+        else:
+            with directory.settings.open("x", encoding="utf-8") as file:
+                file.write(to_yaml(config))
+    except FileExistsError:
+        raise UserError(f"--output-dir {directory.path}: another run was started there just now") from None
+    except OSError as error:
+        raise UserError(f"--output-dir {directory.path}: cannot be written: {error.strerror}") from None
+
+
+def _replace(path: Path, text: str) -> None:
+    beside = path.with_suffix(".new")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
+
+
+def discard(directory: RunDirectory) -> None:
+    """Delete what a run wrote, and the folder if nothing else is in it."""
+    if not directory.path.is_dir():
+        return
+    for child in directory.path.iterdir():
+        if child.name in {"final_model", "base_model"} or checkpoint_step(child) is not None:
+            shutil.rmtree(child)
+    for path in (directory.settings, directory.events, directory.commands, directory.log, directory.lock):
+        path.unlink(missing_ok=True)
+    if not any(directory.path.iterdir()):
+        directory.path.rmdir()
+
+
+def start_detached(directory: RunDirectory, resume_from: str | None) -> subprocess.Popen[bytes]:
+    """Start a supervisor that survives this process and its terminal; return once it holds the run.
+
+    What it and its libraries print goes to run.log. Raises UserError if it ends before.
+    """
+    command = [sys.executable, "-m", "kto_tui", "supervise", str(directory.path)]
+    if resume_from is not None:
+        command += ["--resume-from-checkpoint", resume_from]
+    with directory.log.open("ab") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    deadline = time.monotonic() + _START_SECONDS
+    while not is_alive(directory):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise UserError(f"the run did not start; its last words: {last_lines(directory.log, 1)}")
+        time.sleep(0.02)
+    return process
+
+
+def last_lines(path: Path, count: int) -> str:
+    """The last lines of a text file, or what is there of it."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - 65536))
+            tail = file.read()
+    except OSError:
+        return ""
+    return "\n".join(tail.decode(errors="replace").rstrip().splitlines()[-count:])

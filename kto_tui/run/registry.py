@@ -1,0 +1,105 @@
+"""Finding runs again: below a folder, or by the note that each supervisor leaves of where its run lies."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kto_tui.core.directory import RunDirectory
+from kto_tui.insight.state import RunState, Status, fold
+from kto_tui.run.journal import read_journal
+from kto_tui.run.lock import is_held
+
+_DEPTH = 4
+_SKIPPED = {"node_modules", "site-packages", "__pycache__"}
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One run in a line. `margin` is rewards/margins as last logged; `updated` is seconds since the epoch."""
+
+    directory: RunDirectory
+    status: Status
+    step: int
+    total_steps: int | None
+    margin: float | None
+    checkpoints: int
+    updated: float | None
+    alive: bool
+
+
+def is_alive(directory: RunDirectory) -> bool:
+    """Whether a supervisor holds this run now."""
+    return is_held(directory.lock)
+
+
+def summarize(directory: RunDirectory) -> RunSummary:
+    """What the journal and the lock say of a run."""
+    alive = is_alive(directory)
+    state: RunState = fold(read_journal(directory.events))
+    return RunSummary(
+        directory=directory,
+        status=state.status(alive),
+        step=state.step,
+        total_steps=state.total_steps,
+        margin=state.latest.metrics.get("rewards/margins") if state.latest else None,
+        checkpoints=len(directory.checkpoints()),
+        updated=state.last_time,
+        alive=alive,
+    )
+
+
+def find_runs(root: Path) -> Iterator[RunDirectory]:
+    """Every run at or below a folder, a few levels deep; hidden folders are passed over."""
+    pending = [(root, 0)]
+    while pending:
+        folder, depth = pending.pop(0)
+        directory = RunDirectory(folder)
+        if directory.events.is_file() or directory.settings.is_file():
+            yield directory
+        elif depth < _DEPTH:
+            pending += [(child, depth + 1) for child in _subfolders(folder)]
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        return []  # A folder that may not be read holds no run that could be shown.
+    return [
+        Path(entry.path)
+        for entry in entries
+        if entry.is_dir(follow_symlinks=False) and entry.name[0] != "." and entry.name not in _SKIPPED
+    ]
+
+
+def newest_live_run(root: Path) -> RunDirectory | None:
+    """The live run that was started last, below `root` or anywhere on this machine."""
+    candidates = {str(run.path.resolve()): run for run in (*find_runs(root), *_noted_runs())}
+    live = [run for run in candidates.values() if is_alive(run)]
+    return max(live, key=lambda run: run.lock.stat().st_mtime, default=None)
+
+
+def note_run(directory: RunDirectory) -> None:
+    """Leave a note of where this run lies, so that it is found from any folder."""
+    path = directory.path.resolve()
+    name = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    folder = _notes_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(str(path), encoding="utf-8")
+
+
+def _noted_runs() -> Iterator[RunDirectory]:
+    folder = _notes_folder()
+    for note in sorted(folder.iterdir()) if folder.is_dir() else ():
+        directory = RunDirectory(Path(note.read_text(encoding="utf-8")))
+        if directory.holds_run():
+            yield directory
+        else:
+            note.unlink(missing_ok=True)  # The run was deleted or moved.
+
+
+def _notes_folder() -> Path:
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "kto-tui" / "runs"

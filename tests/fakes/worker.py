@@ -1,0 +1,137 @@
+"""A worker without a model: it speaks real events through the real queue and answers real commands.
+
+Its steps take no time by themselves; `eval_steps` milliseconds pass between two of them.
+"""
+
+import os
+import queue
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from kto_tui.core.commands import Command
+from kto_tui.core.config import RunConfig
+from kto_tui.core.directory import RunDirectory
+from kto_tui.core.errors import UserError
+from kto_tui.core.events import (
+    CheckpointSaved,
+    CommandDone,
+    DataReady,
+    ModelLoaded,
+    RunEnded,
+    SaveReason,
+    StageChanged,
+    StepLogged,
+)
+
+REASONS: dict[str, SaveReason] = {
+    "checkpoint": "requested",
+    "pause": "paused",
+    "park": "paused",
+    "stop": "stopped",
+}
+
+
+class FakeRun:
+    def __init__(self, config: RunConfig, events: Any, commands: Any) -> None:
+        self.config, self.events, self.commands = config, events, commands
+        assert config.output_dir is not None
+        self.directory = RunDirectory.at(config.output_dir)
+        resumed = config.resume_from_checkpoint
+        self.step = int(Path(resumed).name.split("-")[1]) if resumed else 0
+        self.total = config.max_steps or 20
+
+    def run(self) -> None:
+        self.events.put(StageChanged(stage="loading_model"))
+        self.events.put(
+            ModelLoaded(
+                name="fake",
+                parameters=10,
+                trainable_parameters=1,
+                quantization="none",
+                dtype="float32",
+                device="cpu",
+            )
+        )
+        self.events.put(
+            DataReady(desirable=2, undesirable=2, examples=4, dropped=0, truncated=0, weights=(1.0, 1.0))
+        )
+        self.events.put(StageChanged(stage="training"))
+        while self.step < self.total:
+            time.sleep((self.config.eval_steps or 1) / 1000)
+            self.step += 1
+            self.events.put(
+                StepLogged(
+                    step=self.step,
+                    total_steps=self.total,
+                    epoch=0.1,
+                    metrics={"loss": 0.5 - self.step / 1000, "rewards/margins": self.step / 100},
+                )
+            )
+            if self.step % self.config.save_steps == 0:
+                self.save("scheduled")
+            while not self.commands.empty():
+                if self.obey(self.commands.get()):
+                    return
+        self.events.put(RunEnded(status="completed", step=self.step, seconds=1))
+
+    def save(self, reason: SaveReason) -> None:
+        path = self.directory.checkpoint(self.step)
+        path.mkdir(exist_ok=True)
+        (path / "manifest.json").write_text("{}")
+        self.events.put(CheckpointSaved(step=self.step, path=str(path), bytes=10, seconds=0.1, reason=reason))
+
+    def done(self, command: Command) -> None:
+        self.events.put(CommandDone(id=command.id, command=command.command, outcome="done"))
+
+    def obey(self, command: Command) -> bool:
+        """Carry it out; True if the worker is to end."""
+        if command.command == "resume":
+            self.events.put(CommandDone(id=command.id, command="resume", outcome="rejected"))
+            return False
+        self.save(REASONS[command.command])
+        if command.command == "park":
+            self.events.put(StageChanged(stage="parked"))
+            self.done(command)
+            return True
+        self.done(command)
+        if command.command == "stop":
+            self.events.put(RunEnded(status="stopped", step=self.step, seconds=1))
+            return True
+        if command.command == "pause":
+            return self.hold()
+        return False
+
+    def hold(self) -> bool:
+        self.events.put(StageChanged(stage="paused"))
+        while True:
+            try:
+                command = self.commands.get(timeout=30)
+            except queue.Empty:
+                return True
+            if command.command == "resume":
+                self.events.put(StageChanged(stage="training"))
+                self.done(command)
+                return False
+            if self.obey(command):
+                return True
+
+
+def main(config: RunConfig, events: Any, commands: Any) -> None:
+    """Train nothing, truthfully."""
+    FakeRun(config, events, commands).run()
+
+
+def dies(config: RunConfig, events: Any, commands: Any) -> None:
+    """Say that training begins, then be killed as by the kernel's out-of-memory killer."""
+    events.put(StageChanged(stage="training"))
+    events.close()
+    events.join_thread()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def refuses(config: RunConfig, events: Any, commands: Any) -> None:
+    """Find the request wrong."""
+    error = UserError("model x: no such model")
+    events.put(RunEnded(status="failed", step=0, seconds=0, error=str(error), exit_code=2))
