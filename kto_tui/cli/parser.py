@@ -26,7 +26,7 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see {self.prog} --help")
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(*, with_commands: bool = True) -> argparse.ArgumentParser:
     """The whole command line: a run's options at the top, the other commands below."""
     parser = _Parser(
         prog="kto-tui",
@@ -39,15 +39,18 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"kto-tui {__version__}")
     _add_run_options(parser)
-    commands = parser.add_subparsers(dest="command", title="other commands", metavar="COMMAND")
-    _add_commands(commands)
+    if with_commands:
+        _add_commands(parser.add_subparsers(dest="command", title="other commands", metavar="COMMAND"))
     return parser
 
 
 def parse(arguments: Sequence[str]) -> dict[str, Any]:
     """What was asked, by name: `command` (run if none was named) and the options that were given."""
-    found = vars(build_parser().parse_args(arguments))
-    return {"command": "run", "no_ui": False, **found}
+    first = arguments[0] if arguments else ""
+    # Beside optional commands, argparse takes the value of an unknown option for a command's name.
+    named = not first.startswith("-") or not {"-h", "--help"}.isdisjoint(arguments)
+    found = vars(build_parser(with_commands=bool(first) and named).parse_args(arguments))
+    return {"no_ui": False, **found, "command": found.get("command") or "run"}
 
 
 def _add_commands(commands: Any) -> None:

@@ -22,7 +22,8 @@ def start(options: Mapping[str, Any]) -> int:
     """Check the request, then run it. Returns the exit code."""
     config = settings_of(options)
     if options["no_ui"] or not has_screen():
-        return _in_foreground(check(config).config, check_output_dir(config))
+        directory = check_output_dir(config)
+        return _in_foreground(check(config).config, directory)
     if _is_taken(config):
         chosen = _ask(config, options)
         if chosen is None:
@@ -48,7 +49,8 @@ def supervise(run_dir: str, resume_from: str | None) -> int:
     config = recorded_settings(directory)
     if config is None:
         raise UserError(f"{directory.settings}: no settings that can be read")
-    return _live(msgspec.structs.replace(config, resume_from_checkpoint=resume_from), []).exit_code
+    config = msgspec.structs.replace(config, resume_from_checkpoint=resume_from)
+    return _live(config, []).exit_code
 
 
 def _in_foreground(config: RunConfig, directory: RunDirectory) -> int:
@@ -98,5 +100,5 @@ def _ask(config: RunConfig, options: Mapping[str, Any]) -> RunConfig | int | Non
             return msgspec.structs.replace(config, overwrite=True)
         case "attach":
             return watch(directory, recorded_settings(directory))
-        case "quit":
+        case _:
             return None

@@ -1,5 +1,6 @@
 """The settings of a run, each declared once: type, default, bounds, help and (by its name) its flag."""
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -160,9 +161,12 @@ def convert(setting: Setting, value: Any, where: str) -> Any:
     if setting.type is str or (not isinstance(value, str) and str in get_args(setting.type)):
         value = str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
     try:
-        return msgspec.convert(value, setting.type, strict=False)
+        converted = msgspec.convert(value, setting.type, strict=False)
     except msgspec.ValidationError:
-        raise UserError(f"{where}: found {value!r}; expected {expected(setting)}") from None
+        converted = math.nan
+    if isinstance(converted, float) and not math.isfinite(converted):
+        raise UserError(f"{where}: found {value!r}; expected {expected(setting)}")
+    return converted
 
 
 def expected(setting: Setting) -> str:

@@ -1,0 +1,13 @@
+"""`make bench`: the figures of this machine. Nothing here passes or fails."""
+
+from benchmarks import startup, steps
+
+
+def main() -> None:
+    startup.help_against_python()
+    startup.first_paint_against_textual()
+    steps.no_ui_against_direct()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""Settings: bounds, precedence, presets, and what is said about a wrong one."""
+
+from pathlib import Path
+
+import pytest
+
+from kto_tui.core.config import RunConfig, class_weights, convert, settings, to_yaml
+from kto_tui.core.directory import RunDirectory
+from kto_tui.core.errors import UserError
+from kto_tui.core.presets import preset_names
+from kto_tui.core.resolve import read_settings, recorded_settings, resolve
+
+
+def test_each_setting_has_a_flag_a_group_and_help() -> None:
+    for name, setting in settings().items():
+        assert setting.flag == "--" + name.replace("_", "-")
+        assert setting.doc.group
+        assert setting.doc.text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("save_steps", "0", "--save-steps: found '0'; expected a whole number of at least 1"),
+        ("save_steps", "ten", "expected a whole number"),
+        ("save_steps", None, "expected a whole number"),
+        ("batch_size", "1", "at least 2"),
+        ("beta", "0", "a number above 0"),
+        ("beta", "nan", "a number above 0"),
+        ("learning_rate", "inf", "a number above 0"),
+        ("warmup_ratio", 1.5, "a number from 0 to 1"),
+        ("quantization", "q4", "one of auto, nf4, int8, none"),
+        ("wandb", "maybe", "true or false"),
+        ("dataset", ["a", "b"], "text"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_wanted(name: str, value: object, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        convert(settings()[name], value, settings()[name].flag)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_values_come_as_text_from_the_command_line() -> None:
+    known = settings()
+    assert convert(known["learning_rate"], "5e-7", "") == 5e-7
+    assert convert(known["max_steps"], "7", "") == 7
+    assert convert(known["wandb_run_name"], 7, "") == "7"
+    assert convert(known["model"], "null", "") == "null"
+
+
+def test_command_line_wins_over_file_over_preset_over_default(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("model-size: tiny\nbeta: 0.2\nlora_rank: 4\nlearning_rate: 5e-6\n")
+    config = resolve({"beta": "0.3"}, file)
+    assert config.beta == 0.3
+    assert config.lora_rank == 4
+    assert config.learning_rate == 5e-6
+    assert config.batch_size == 8
+    assert config.logging_steps == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("bta: 0.2", "key 'bta': no such setting"),
+        ("save_steps: 0", "key 'save_steps': found 0"),
+        ("- a\n- b", "expected settings as key: value"),
+        ("a: [", "not YAML"),
+        ("\x00", "not YAML"),
+    ],
+)
+def test_a_wrong_file_is_named(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError) as caught:
+        resolve({"model_size": "tiny"}, file)
+    assert message in str(caught.value)
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_an_unknown_preset_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        resolve({}, tmp_path / "none.yaml")
+    with pytest.raises(UserError, match=r"--model-size 9b: no such preset; choose one of tiny, 135m, 0\.5b"):
+        resolve({"model_size": "9b"})
+    with pytest.raises(UserError, match="no model"):
+        resolve({})
+
+
+def test_the_presets_are_those_of_the_readme() -> None:
+    assert preset_names() == ["tiny", "135m", "0.5b", "1.5b", "3b", "7b", "8b", "14b", "24b"]
+    assert resolve({"model_size": "13b"}).model == resolve({"model_size": "14b"}).model
+    assert resolve({"model_size": "20b"}).model == resolve({"model_size": "24b"}).model
+    big = [resolve({"model_size": name}) for name in preset_names()[2:]]
+    assert {config.batch_size * config.gradient_accumulation_steps for config in big} == {32}
+    seven = resolve({"model_size": "7b"})
+    assert (seven.lora_rank, seven.lora_alpha, seven.batch_size, seven.max_length) == (64, 128, 8, 2048)
+    assert seven.output_dir == "./kto_output_rtx3090"
+    assert (seven.save_steps, seven.save_total_limit, seven.learning_rate) == (50, 3, 5e-7)
+
+
+def test_run_yaml_repeats_the_run(tmp_path: Path) -> None:
+    config = resolve(
+        {"model_size": "tiny", "max_steps": 7, "wandb_project": "p", "output_dir": str(tmp_path)}
+    )
+    directory = RunDirectory(tmp_path)
+    directory.settings.write_text(to_yaml(config))
+    assert resolve({}, directory.settings) == config
+    assert recorded_settings(directory) == config
+    assert "overwrite" not in read_settings(directory.settings)
+
+
+def test_evaluation_follows_saving_unless_told() -> None:
+    base = {"model_size": "tiny", "save_steps": 20}
+    assert resolve({**base, "eval_dataset": "x.jsonl"}).eval_steps == 20
+    assert resolve({**base, "eval_dataset": "x.jsonl", "eval_steps": 7}).eval_steps == 7
+    assert resolve(base).eval_steps is None
+
+
+@pytest.mark.parametrize(("text", "weights"), [("auto", None), ("1:1.33", (1.0, 1.33)), ("0:1", (0.0, 1.0))])
+def test_class_weights(text: str, weights: tuple[float, float] | None) -> None:
+    assert class_weights(text) == weights
+
+
+@pytest.mark.parametrize("text", ["1", "a:b", "-1:1", "0:0", "nan:1", "1:inf", "1:2:3"])
+def test_wrong_class_weights(text: str) -> None:
+    with pytest.raises(UserError, match="--class-weights"):
+        class_weights(text)
+
+
+def test_settings_of_a_newer_version_are_not_read(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("from_the_future: 1\n")
+    assert recorded_settings(RunDirectory(tmp_path)) is None
+    assert recorded_settings(RunDirectory(tmp_path / "none")) is None
+    assert isinstance(RunConfig(), RunConfig)
