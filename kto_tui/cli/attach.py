@@ -1,7 +1,6 @@
 """Watching a run that was started elsewhere: with the dashboard, or as the printed table."""
 
 import contextlib
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from kto_tui.core.errors import UserError
 from kto_tui.core.events import RunEnded
 from kto_tui.core.resolve import recorded_settings
 from kto_tui.insight.text import clean_text
+from kto_tui.insight.view import resume_command
 from kto_tui.run.journal import JournalReader
 from kto_tui.run.registry import is_alive, newest_live_run
 
@@ -63,7 +63,7 @@ def watch(directory: RunDirectory, config: RunConfig | None) -> int:
     if is_alive(directory):
         say(f"Detached: the run goes on. Watch it again with: kto-tui attach {directory.path}")
         return 0
-    say(f"The run has died. Go on with: {resume_command(directory)}")
+    say(f"The run has died. Go on with: {resume_command(directory.path)}")
     return 1
 
 
@@ -77,13 +77,8 @@ def _farewell(directory: RunDirectory, ended: RunEnded) -> int:
     reason = f": {ended.error}" if ended.error else ""
     say(f"{ended.status.capitalize()} at step {ended.step}{reason}")
     if directory.checkpoints():
-        say(f"Go on with: {resume_command(directory)}")
+        say(f"Go on with: {resume_command(directory.path)}")
     return ended.exit_code
-
-
-def resume_command(directory: RunDirectory) -> str:
-    """What to type to go on from the newest checkpoint."""
-    return f"kto-tui --resume-from-checkpoint latest --output-dir {shlex.quote(str(directory.path))}"
 
 
 def say(line: str) -> None:
@@ -113,6 +108,12 @@ def _print(directory: RunDirectory, config: RunConfig) -> int:
                 break
             if not events:
                 time.sleep(_POLL_SECONDS)
-    if ended is None and not writer.gone:
-        say(f"The run has died. Go on with: {resume_command(directory)}")
-    return 1 if ended is None or ended.exit_code == 1 else 0
+    if writer.gone:
+        return 0
+    table.close()
+    if ended is None:
+        say(f"The run has died. Go on with: {resume_command(directory.path)}")
+        return 1
+    if ended.exit_code == 2:
+        raise UserError(ended.error or "the request was wrong")
+    return ended.exit_code

@@ -1,8 +1,10 @@
 """From the options to settings that can run. Whatever is wrong is said here, before anything is made."""
 
 import importlib.util
+import multiprocessing
 import os
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,11 +54,19 @@ def check(config: RunConfig) -> Request:
     config = _with_absolute_paths(config)
     assert config.model is not None
     assert config.dataset is not None
-    columns = Columns(config.prompt_column, config.completion_column, config.label_column)
-    data = check_rows(config.dataset, columns)
-    evaluation = check_rows(config.eval_dataset, columns) if config.eval_dataset else None
+    data = _count(config.dataset, config)
+    evaluation = _count(config.eval_dataset, config) if config.eval_dataset else None
     check_model(config.model)
     return Request(config, data, evaluation)
+
+
+def _count(source: str, config: RunConfig) -> Counts:
+    """Check all rows. Parquet and the hub need libraries of 100 MB: those stay in a process of their own."""
+    columns = Columns(config.prompt_column, config.completion_column, config.label_column)
+    if source.startswith("builtin:") or source.endswith((".json", ".jsonl", ".csv")):
+        return check_rows(source, columns)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(check_rows, source, columns).result()
 
 
 def _resumed(given: dict[str, Any], config_file: Path | None) -> RunConfig:

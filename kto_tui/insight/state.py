@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from kto_tui.core.events import (
     AlertRaised,
@@ -99,32 +99,36 @@ class RunState:
 
 def apply(state: RunState, event: AnyEvent) -> RunState:
     """The state after one more event. An event that says nothing new leaves it as it is."""
-    state = replace(state, last_time=event.time)
+    return replace(state, last_time=event.time, **_changes(state, event))
+
+
+def _changes(state: RunState, event: AnyEvent) -> dict[str, Any]:
+    """The fields that this event gives a new value."""
     match event:
         case RunStarted():
             return _begin(state, event)
         case StageChanged():
             return _enter(state, event)
         case Progress():
-            return replace(state, progress=event)
+            return {"progress": event}
         case ModelLoaded():
-            return replace(state, model=event)
+            return {"model": event}
         case DataReady():
-            return replace(state, data=event)
+            return {"data": event}
         case StepLogged():
-            return replace(state, latest=event)
+            return {"latest": event}
         case Evaluated():
-            return replace(state, evaluation=event)
+            return {"evaluation": event}
         case CheckpointSaved() | CheckpointDeleted() | CheckpointFailed():
-            return replace(state, checkpoint_log=(*state.checkpoint_log, event))
+            return {"checkpoint_log": (*state.checkpoint_log, event)}
         case GpuSampled():
-            return replace(state, devices=event.devices)
+            return {"devices": event.devices}
         case AlertRaised():
-            return replace(state, alerts=(*state.alerts, event))
+            return {"alerts": (*state.alerts, event)}
         case CommandDone():
-            return replace(state, replies={**state.replies, event.id: event})
+            return {"replies": {**state.replies, event.id: event}}
         case RunEnded():
-            return replace(state, ended=event, progress=None)
+            return {"ended": event, "progress": None}
 
 
 def fold(events: Iterable[AnyEvent], state: RunState | None = None) -> RunState:
@@ -135,21 +139,20 @@ def fold(events: Iterable[AnyEvent], state: RunState | None = None) -> RunState:
     return state
 
 
-def _begin(state: RunState, event: RunStarted) -> RunState:
-    return replace(
-        state,
-        started=event,
-        sittings=state.sittings + 1,
-        ended=None,
-        stage=None,
-        stage_since=event.time,
-        progress=None,
-        held_seconds=0.0,
-    )
+def _begin(state: RunState, event: RunStarted) -> dict[str, Any]:
+    return {
+        "started": event,
+        "sittings": state.sittings + 1,
+        "ended": None,
+        "stage": None,
+        "stage_since": event.time,
+        "progress": None,
+        "held_seconds": 0.0,
+    }
 
 
-def _enter(state: RunState, event: StageChanged) -> RunState:
+def _enter(state: RunState, event: StageChanged) -> dict[str, Any]:
     held = state.held_seconds
     if state.stage in _HOLDING and state.stage_since is not None:
         held += max(0.0, event.time - state.stage_since)
-    return replace(state, stage=event.stage, stage_since=event.time, progress=None, held_seconds=held)
+    return {"stage": event.stage, "stage_since": event.time, "progress": None, "held_seconds": held}

@@ -1,0 +1,32 @@
+"""How what was found in a file is shown in an error: short, on one line, harmless to a terminal."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+_LONGEST = 60
+_MOST_NAMES = 12
+
+
+def printable(text: str) -> str:
+    """The text with all that is no visible character escaped."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def shown(value: Any) -> str:
+    """A value as it would stand in the file, cut at 60 characters; lists and objects by their kind."""
+    if isinstance(value, str):
+        text = value if len(value) <= _LONGEST else value[: _LONGEST - 1] + "…"
+        return printable(json.dumps(text, ensure_ascii=False))
+    if value is None or isinstance(value, (bool, int, float)):
+        return json.dumps(value)
+    if isinstance(value, list):
+        return "a list" if value else "an empty list"
+    return "an object" if isinstance(value, dict) else f"a value of type {type(value).__name__}"
+
+
+def listed(names: Iterable[Any]) -> str:
+    """Column names, the first dozen of them: "a, b, c"."""
+    found = [printable(str(name)) or '""' for name in names]
+    more = len(found) - _MOST_NAMES
+    return ", ".join(found[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "") if found else "none"

@@ -1,0 +1,135 @@
+"""How numbers and outside text are written, the same on the dashboard and in the printed table."""
+
+import math
+import re
+from collections.abc import Mapping
+
+MISSING = "–"
+NOT_FINITE = "nan"
+_GIB = 1 << 30
+_MIB = 1 << 20
+
+_ESCAPES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+    r"|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"  # OSC: titles, links
+    r"|(?:\x1b[PX^_]|[\x90\x98\x9e\x9f])[^\x1b\x9c]*(?:\x1b\\|\x9c)"  # DCS, SOS, PM, APC
+    r"|\x1b[ -/]*[0-~]"
+)
+_SPACES = re.compile(r"[\s\x85\u2028\u2029]+")
+# Controls, and the marks that turn the direction of what follows them.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
+
+
+def metric(metrics: Mapping[str, float | None], key: str) -> float | None:
+    """A metric as the formatters take it: None if the key is missing, nan if its value is null."""
+    if key not in metrics:
+        return None
+    value = metrics[key]
+    return math.nan if value is None else value
+
+
+def _special(value: float | None) -> str | None:
+    """What stands for a value that is no number, or None for a number."""
+    if value is None:
+        return MISSING
+    return None if math.isfinite(value) else NOT_FINITE
+
+
+def _decimals(value: float | None, places: int) -> str:
+    """Fixed decimals; scientific from 10,000 on, so that a column holds; never "-0.000"."""
+    if (special := _special(value)) is not None:
+        return special
+    assert value is not None
+    if abs(value) >= 10_000:
+        return f"{value:.2e}"
+    text = f"{value:.{places}f}"
+    return text[1:] if float(text) == 0 and text.startswith("-") else text
+
+
+def format_metric(value: float | None) -> str:
+    """A reward, margin or KL: "0.541", "-0.274"."""
+    return _decimals(value, 3)
+
+
+def format_loss(value: float | None) -> str:
+    """A loss: "0.4621"."""
+    return _decimals(value, 4)
+
+
+def format_rate(value: float | None) -> str:
+    """Samples a second and the like: "1.3", "0.041", "120"."""
+    if (special := _special(value)) is not None:
+        return special
+    assert value is not None
+    if 0 < abs(value) < 0.995:
+        return f"{value:.3f}" if abs(value) < 0.1 else f"{value:.2f}"
+    return f"{value:.1f}" if abs(value) < 99.95 else f"{value:,.0f}"
+
+
+def format_learning_rate(value: float | None) -> str:
+    """A learning rate: "4.50e-07"."""
+    return _special(value) or f"{value:.2e}"
+
+
+def format_percent(value: float | None) -> str:
+    """A share of a hundred: "87%"."""
+    return _special(value) or f"{value:.0f}%"
+
+
+def format_duration(seconds: float | None) -> str:
+    """A length of time, rounded down: "42s", "3m 05s", "3h 06m", "2d 04h"."""
+    if (special := _special(seconds)) is not None:
+        return special
+    assert seconds is not None
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    if whole < 86_400:
+        return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+    return f"{whole // 86_400}d {whole % 86_400 // 3600:02d}h"
+
+
+def format_seconds(seconds: float | None) -> str:
+    """A short time with its tenths, as for writing a checkpoint: "2.1 s"; from a minute as a duration."""
+    if seconds is not None and math.isfinite(seconds) and seconds < 59.95:
+        return f"{max(0.0, seconds):.1f} s"
+    return format_duration(seconds)
+
+
+def format_bytes(size: float | None) -> str:
+    """A size on disk, decimal as disks are sold: "1.3 GB", "820 MB", "64 kB"."""
+    if (special := _special(size)) is not None:
+        return special
+    assert size is not None
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if size >= scale * 0.9995:
+            return f"{size / scale:.{1 if size < 99.95 * scale else 0}f} {unit}"
+    return f"{size / 1e3:.0f} kB" if size >= 1000 else f"{size:.0f} B"
+
+
+def format_memory(size: float | None) -> str:
+    """Memory in GiB with the short unit that nvidia-smi's users expect: "21.4GB", "512MB"."""
+    if (special := _special(size)) is not None:
+        return special
+    assert size is not None
+    return f"{size / _GIB:.1f}GB" if size >= 0.95 * _GIB else f"{size / _MIB:.0f}MB"
+
+
+def format_count(count: float | None) -> str:
+    """A number of parameters: "7.25B", "135M", "41.9M", "820k"."""
+    if (special := _special(count)) is not None:
+        return special
+    assert count is not None
+    for unit, scale in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.3g}{unit}" if count < 999.5 * scale else f"{count / scale:.0f}{unit}"
+    return f"{count:.0f}"
+
+
+def clean_text(text: str) -> str:
+    """Text from outside on one line: no escapes, no controls, nothing a terminal cannot be sent."""
+    text = _SPACES.sub(" ", _ESCAPES.sub("", text))
+    return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", text)).strip()

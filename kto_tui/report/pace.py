@@ -1,0 +1,51 @@
+"""How fast a sitting trains: its steps over the time it spent at them."""
+
+from kto_tui.core.events import CheckpointSaved, Event, Stage, StageChanged, StepLogged
+
+_AT_WORK: frozenset[Stage] = frozenset({"training", "evaluating", "saving"})
+
+
+class Pace:
+    """Steps and working seconds of one sitting.
+
+    Work is training, evaluating and saving; pauses, parking and the loading of the model are not. The
+    clock stops at the last step whose time is known.
+    """
+
+    def __init__(self, first_step: int) -> None:
+        self._first_step = self._last_step = first_step
+        self._since: float | None = None
+        self._worked = 0.0
+        self._seconds = 0.0
+        self._started = False
+
+    def handle(self, event: Event) -> None:
+        """Take note of an event of this sitting."""
+        match event:
+            case StageChanged():
+                self._enter(event)
+            case StepLogged():
+                self._reach(event.step, event.time)
+            case CheckpointSaved():
+                self._reach(event.step, event.time - event.seconds)
+
+    def _enter(self, event: StageChanged) -> None:
+        if self._since is not None:
+            self._worked += max(0.0, event.time - self._since)
+        self._started = self._started or event.stage == "training"
+        self._since = event.time if self._started and event.stage in _AT_WORK else None
+
+    def _reach(self, step: int, time: float) -> None:
+        if not self._started:  # The start was not seen: count from here.
+            self._started = True
+            self._first_step = self._last_step = step
+            self._since = time
+        if step > self._last_step:
+            self._last_step = step
+            self._seconds = self._worked + (max(0.0, time - self._since) if self._since is not None else 0.0)
+
+    @property
+    def steps_per_second(self) -> float | None:
+        """The average; None before the first step is done."""
+        steps = self._last_step - self._first_step
+        return steps / self._seconds if steps > 0 and self._seconds > 0 else None

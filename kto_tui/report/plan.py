@@ -1,0 +1,67 @@
+"""What would run: the settings as resolved, the data, and the steps that follow from them."""
+
+import math
+
+from kto_tui.core.config import GROUPS, START_ONLY, RunConfig, settings
+from kto_tui.core.counts import Counts
+from kto_tui.insight.text import clean_text
+from kto_tui.report.columns import Side, aligned
+
+_SIDES: tuple[Side, ...] = ("left", "left")
+
+
+def format_plan(config: RunConfig, data: Counts, evaluation: Counts | None) -> str:
+    """Settings by group, data counts and steps, as lines of `name: value`.
+
+    Rows that tokenizing drops are not known yet, so the steps are those of the rows as counted.
+    """
+    parts = [(group, _settings_of(group, config)) for group in GROUPS]
+    parts.append(("Rows", _counts(data, evaluation)))
+    parts.append(("Steps", _steps(config, data)))
+    width = max(len(name) for _, lines in parts for name, _ in lines) + 1
+    blocks = []
+    for title, lines in parts:
+        named = [((name + ":").ljust(width), value) for name, value in lines]
+        blocks.append("\n".join([title, *("  " + line for line in aligned(named, _SIDES))]))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _settings_of(group: str, config: RunConfig) -> list[tuple[str, str]]:
+    return [
+        (name, _value(getattr(config, name)))
+        for name, setting in settings().items()
+        if setting.doc.group == group and name not in START_ONLY
+    ]
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return clean_text(str(value))
+
+
+def _counts(data: Counts, evaluation: Counts | None) -> list[tuple[str, str]]:
+    lines = [("training", _classes(data))]
+    return [*lines, ("evaluation", _classes(evaluation))] if evaluation else lines
+
+
+def _classes(counts: Counts) -> str:
+    return f"{counts.total:,} ({counts.desirable:,} desirable, {counts.undesirable:,} undesirable)"
+
+
+def _steps(config: RunConfig, data: Counts) -> list[tuple[str, str]]:
+    """Per epoch, a last batch that is not full counts as a step, as the trainer counts it."""
+    batches = math.ceil(data.total / config.batch_size)
+    per_epoch = max(1, math.ceil(batches / config.gradient_accumulation_steps))
+    total = config.max_steps or math.ceil(config.num_epochs * per_epoch)
+    effective = config.batch_size * config.gradient_accumulation_steps
+    return [
+        (
+            "effective batch",
+            f"{effective} rows ({config.batch_size} x {config.gradient_accumulation_steps})",
+        ),
+        ("steps per epoch", f"{per_epoch:,}"),
+        ("total steps", f"{total:,} ({total / per_epoch:.3g} epochs)"),
+    ]

@@ -1,0 +1,115 @@
+"""What the printed run says of single events, in a line each. Texts from outside are cleaned by the frame."""
+
+from collections.abc import Mapping
+
+from kto_tui.core.events import (
+    AlertRaised,
+    CheckpointDeleted,
+    CheckpointFailed,
+    CheckpointSaved,
+    DataReady,
+    Evaluated,
+    ModelLoaded,
+)
+from kto_tui.insight.text import (
+    clean_text,
+    format_bytes,
+    format_count,
+    format_loss,
+    format_metric,
+    format_seconds,
+    metric,
+)
+from kto_tui.report.frame import TEXT_WIDTH, Frame
+from kto_tui.report.width import display_width, shorten
+
+_PERCENTILES = ("p5", "p50", "p95")
+
+
+def model_loaded(event: ModelLoaded) -> str:
+    """Which model was loaded, from where, how large and in which form."""
+    source = f" ({event.source})" if event.source else ""
+    parts = [
+        f"Model: {event.name}{source}",
+        f"{format_count(event.parameters)} parameters",
+        f"{format_count(event.trainable_parameters)} trainable",
+        "not quantized" if event.quantization == "none" else event.quantization,
+        event.dtype,
+        event.device,
+    ]
+    return clean_text(", ".join(parts))
+
+
+def data_ready(event: DataReady) -> str:
+    """What is trained on: rows, classes, weights and lengths."""
+    desirable, undesirable = event.weights
+    text = (
+        f"Data: {event.examples:,} rows ({event.desirable:,} desirable, {event.undesirable:,} undesirable),"
+        f" {event.dropped:,} dropped, {event.truncated:,} truncated,"
+        f" class weights {desirable:g} : {undesirable:g}"
+    )
+    lengths = [
+        f"{name} {spread}"
+        for name, tokens in (("prompts", event.prompt_tokens), ("answers", event.completion_tokens))
+        if (spread := _spread(tokens))
+    ]
+    return text + (f"; {', '.join(lengths)} tokens (p5/p50/p95)" if lengths else "")
+
+
+def _spread(tokens: Mapping[str, float]) -> str:
+    return "/".join(f"{tokens[key]:.0f}" for key in _PERCENTILES if key in tokens)
+
+
+def evaluated(event: Evaluated) -> str:
+    """The figures of an evaluation."""
+    parts = []
+    if "loss" in event.metrics:
+        parts.append(f"loss {format_loss(metric(event.metrics, 'loss'))}")
+    for key, name in (
+        ("rewards/margins", "margin"),
+        ("rewards/chosen", "chosen"),
+        ("rewards/rejected", "rejected"),
+        ("kl", "KL"),
+    ):
+        if key in event.metrics:
+            parts.append(f"{name} {format_metric(metric(event.metrics, key))}")
+    return f"EVALUATED at step {event.step}: {', '.join(parts) or 'no figures'}"
+
+
+def checkpoint_saved(event: CheckpointSaved, frame: Frame) -> str:
+    """Where it lies, how large it is and how long it took; why, when it was not due anyway."""
+    why = "" if event.reason == "scheduled" else f", {event.reason}"
+    facts = f" ({format_bytes(event.bytes)}, {format_seconds(event.seconds)}{why})"
+    return _with_path(f"CHECKPOINT SAVED at step {event.step} → ", event.path, facts, frame)
+
+
+def checkpoint_deleted(event: CheckpointDeleted, frame: Frame) -> str:
+    """Which one went, so that the newest are kept."""
+    return _with_path("CHECKPOINT DELETED: ", event.path, " (newer ones are kept)", frame)
+
+
+def checkpoint_failed(event: CheckpointFailed, frame: Frame) -> str:
+    """Which one, and why; as long as it takes."""
+    path = shorten(frame.text(event.path), TEXT_WIDTH, frame.ellipsis)
+    return f"CHECKPOINT FAILED at step {event.step}: {frame.text(event.error)} ({path})"
+
+
+def _with_path(before: str, path: str, after: str, frame: Frame) -> str:
+    """One row's worth: the path gives way in its middle, where a reader misses least."""
+    before, after = frame.text(before) + " ", " " + frame.text(after)
+    room = TEXT_WIDTH - display_width(before) - display_width(after)
+    return before + shorten(frame.text(path), max(room, 12), frame.ellipsis) + after
+
+
+def alert(event: AlertRaised) -> str:
+    """How bad, where, what is wrong and what to do."""
+    severity = {"info": "NOTE", "warning": "WARNING", "error": "ERROR"}[event.severity]
+    where = f" at step {event.step}" if event.step is not None else ""
+    message = clean_text(event.message)
+    end = "" if not event.advice or message.endswith((".", "!", "?", ":", ";")) else "."
+    return f"{severity}{where}: {message}{end} {clean_text(event.advice)}".rstrip()
+
+
+def speed(per_second: float, places: int) -> str:
+    """Steps or samples a second with so many decimals; scientific where those would all be zero."""
+    return f"{per_second:.{places}f}" if per_second >= 10.0 ** (1 - places) else f"{per_second:.1e}"

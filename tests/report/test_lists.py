@@ -1,0 +1,87 @@
+"""What `kto-tui runs` and `kto-tui plan` print."""
+
+from pathlib import Path
+
+import msgspec
+
+from kto_tui.core.config import START_ONLY, settings
+from kto_tui.core.counts import Counts
+from kto_tui.core.directory import RunDirectory
+from kto_tui.report.plan import format_plan
+from kto_tui.report.runs import format_runs
+from kto_tui.run.registry import RunSummary
+from tests.report.recorded import CONFIG
+
+NOW = 1_000_000.0
+SUMMARIES = [
+    RunSummary(RunDirectory(Path("kto_output")), "running", 45, 500, 0.815, 1, NOW - 70, alive=True),
+    RunSummary(RunDirectory(Path("a/Läufe")), "failed", 0, None, None, 0, None, alive=False),
+]
+
+
+def test_runs() -> None:
+    assert format_runs(SUMMARIES, NOW, unicode=True) == (
+        "DIRECTORY   STATE      STEP  MARGIN  CHECKPOINTS   LAST NEWS\n"
+        "kto_output  running  45/500   0.815            1  1m 10s ago\n"
+        "a/Läufe     failed        0       –            0           –\n"
+    )
+
+
+def test_runs_in_ascii() -> None:
+    text = format_runs(SUMMARIES, NOW, unicode=False)
+    assert text.isascii()
+    assert r"a/L\xe4ufe" in text
+
+
+def test_long_directories_are_cut_in_their_middle() -> None:
+    summary = RunSummary(
+        RunDirectory(Path("/data/" + "deep/" * 30 + "run")), "died", 1, 2, 0.0, 0, NOW, False
+    )
+    line = format_runs([summary], NOW, unicode=True).splitlines()[1]
+    assert line.startswith("/data/deep")
+    assert "…" in line
+    assert "/run  died" in line
+
+
+def plan(**changes: object) -> str:
+    return format_plan(msgspec.structs.replace(CONFIG, **changes), Counts(170, 150), None)
+
+
+def values(text: str) -> dict[str, str]:
+    pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)
+    return {name.strip(): value.strip() for name, value in pairs}
+
+
+def test_plan_names_every_setting() -> None:
+    shown = values(plan())
+    assert set(settings()) - START_ONLY <= set(shown)
+    assert not START_ONLY & set(shown)
+    assert (shown["learning_rate"], shown["max_steps"], shown["wandb"]) == ("5e-07", "-", "false")
+
+
+def test_plan_is_aligned() -> None:
+    lines = [line for line in plan().splitlines() if line.startswith("  ")]
+    starts = {len(line) - len(line.split(":", 1)[1].lstrip()) for line in lines}
+    assert len(starts) == 1
+
+
+def test_plan_counts_rows_and_steps() -> None:
+    shown = values(plan())
+    assert shown["training"] == "320 (170 desirable, 150 undesirable)"
+    assert "evaluation" not in shown
+    assert shown["effective batch"] == "32 rows (8 x 4)"
+    assert (shown["steps per epoch"], shown["total steps"]) == ("10", "10 (1 epochs)")
+
+
+def test_plan_with_evaluation() -> None:
+    text = format_plan(CONFIG, Counts(1, 1), Counts(1000, 500))
+    assert values(text)["evaluation"] == "1,500 (1,000 desirable, 500 undesirable)"
+
+
+def test_short_batches_count_as_steps() -> None:
+    shown = values(plan(batch_size=6, gradient_accumulation_steps=4, num_epochs=2.5))
+    assert (shown["steps per epoch"], shown["total steps"]) == ("14", "35 (2.5 epochs)")
+
+
+def test_max_steps_win() -> None:
+    assert values(plan(max_steps=25, num_epochs=9))["total steps"] == "25 (2.5 epochs)"
