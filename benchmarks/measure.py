@@ -28,4 +28,6 @@ def seconds(work: Callable[[], object]) -> float:
 def report(what: str, ours: float, theirs: float, against: str, aim: str, unit: str = "s") -> None:
     """One line: both figures, their ratio, and what is aimed at."""
     ratio = ours / theirs
-    print(f"{what}: {ours:.3f} {unit} against {theirs:.3f} {unit} for {against}: {ratio:.2f} times (aim: {aim})")
+    print(
+        f"{what}: {ours:.3f} {unit} against {theirs:.3f} {unit} for {against}: {ratio:.2f} times (aim: {aim})"
+    )

@@ -14,6 +14,10 @@ from kto_tui.insight.text import (
     format_rate,
 )
 
+GPU_MEMORY = "GPU Mem"
+# What that column is called where there is no GPU, and the figure is the worker's own memory.
+HOST_MEMORY = "Memory"
+
 
 @dataclass(frozen=True)
 class Column:
@@ -46,7 +50,7 @@ COLUMNS: tuple[Column, ...] = (
     _metric_column("Reject", 5, "rejected"),
     _metric_column("Margin", 8, "margin", attrgetter("margin_turn")),
     _metric_column("KL", 1, "kl"),
-    Column("GPU Mem", 4, 7, lambda row: format_memory(row.memory_bytes)),
+    Column(GPU_MEMORY, 4, 7, lambda row: format_memory(row.memory_bytes)),
     Column("Samp/sec", 2, 8, lambda row: format_rate(row.samples_per_second)),
     Column("ETA", 7, 7, lambda row: format_duration(row.eta_seconds)),
 )

@@ -41,19 +41,25 @@ def shown_status(state: RunState, *, alive: bool, caught_up: bool, opened: float
 
 @dataclass(frozen=True)
 class HeaderView:
-    """Which run this is. All texts are clean."""
+    """Which run this is. All texts are clean. `asked` names the requests that wait for their answer."""
 
     status: Shown
     model: str
     data: str
     directory: str
+    asked: tuple[str, ...] = ()
 
 
-def header_view(state: RunState, config: RunConfig | None, directory: Path, status: Shown) -> HeaderView:
+def header_view(
+    state: RunState,
+    config: RunConfig | None,
+    directory: Path,
+    status: Shown,
+    asked: tuple[str, ...] = (),
+) -> HeaderView:
     """Model, data and directory, as the settings name them and the run has confirmed them."""
-    return HeaderView(
-        status, _model_text(state.model, config), _data_text(state.data, config), clean_text(str(directory))
-    )
+    model, data = _model_text(state.model, config), _data_text(state.data, config)
+    return HeaderView(status, model, data, clean_text(str(directory)), asked)
 
 
 def _model_text(model: ModelLoaded | None, config: RunConfig | None) -> str:
@@ -97,6 +103,8 @@ def progress_view(state: RunState, status: Shown, now: float) -> ProgressView:
         return ProgressView(
             "reading the journal", moving=True, steps=_steps_text(state.step, state.total_steps)
         )
+    if status == "starting" and state.ended is not None:
+        return ProgressView("starting", moving=True, steps=_steps_text(state.step, state.total_steps))
     if status in OVER:
         now = state.ended.time if state.ended else state.last_time or now
     step, total = _step_and_total(state)
@@ -185,7 +193,7 @@ def ending_view(
     if status not in OVER:
         return None
     of_total = f" of {state.total_steps:,}" if state.total_steps else ""
-    seconds = f" after {format_duration(state.ended.seconds)}" if state.ended else ""
+    seconds = f" after {format_duration(state.elapsed_seconds(state.ended.time))}" if state.ended else ""
     headline = f"{status.upper()} at step {state.step:,}{of_total}{seconds}"
     tail = log_tail if status in ("failed", "died") else ()
     return EndingView(status, headline, _reason(state, status), _advice(state, status, directory), tail)

@@ -1,0 +1,80 @@
+"""What happens between two steps: what is due by the schedule, and what the user asked for."""
+
+# ruff: noqa: ARG002  (the hooks' signatures are transformers')
+
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState
+
+from kto_tui.core.events import SaveReason, StageChanged
+from kto_tui.training.sitting import Sitting
+from kto_tui.training.trainer import EvaluationCut, SteeredTrainer
+
+
+class StepBoundary(TrainerCallback):
+    """Decides at each step's end whether to log, evaluate and save, and answers requests after a save."""
+
+    def __init__(self, trainer: SteeredTrainer, sitting: Sitting) -> None:
+        self._trainer = trainer
+        self._sitting = sitting
+        self._first_step = 0
+        self._evaluated_batches = 0
+        self._report_evaluation = sitting.progress("evaluating")
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if resumed := self._sitting.resumed:
+            self._trainer.restore_accumulators(resumed)
+        self._first_step = self._sitting.step = state.global_step
+        self._sitting.emitter.emit(StageChanged(stage="training"))
+
+    def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.global_step == self._first_step:
+            self._sitting.steering.end_before_first_step()
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        sitting, step = self._sitting, state.global_step
+        sitting.step = step
+        sitting.speedometer.end_step()
+        sitting.steering.poll()
+        last = step >= state.max_steps
+        control.should_log = last or step % sitting.config.logging_steps == 0
+        control.should_evaluate = self._evaluation_due(step, last)
+        scheduled = last or step % sitting.config.save_steps == 0
+        control.should_save = scheduled or sitting.steering.reason is not None
+        self._trainer.save_reason = self._reason(last)
+        self._evaluated_batches = 0
+
+    def on_prediction_step(
+        self, args: Any, state: TrainerState, control: TrainerControl, eval_dataloader: Any = None, **_: Any
+    ) -> None:
+        steering = self._sitting.steering
+        self._evaluated_batches += 1
+        self._report_evaluation(self._evaluated_batches, len(eval_dataloader), "")
+        steering.poll()
+        control.should_save = control.should_save or steering.reason is not None
+        self._trainer.save_reason = self._reason(state.global_step >= state.max_steps)
+        if steering.wants_to_end:
+            raise EvaluationCut
+
+    def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        steering = self._sitting.steering
+        if self._trainer.save_error:
+            steering.reject_pending(f"the checkpoint could not be written: {self._trainer.save_error}")
+        else:
+            steering.settle(f"checkpoint-{state.global_step}")
+        if steering.ending:
+            control.should_training_stop = True
+        else:
+            self._sitting.emitter.emit(StageChanged(stage="training"))
+
+    def _evaluation_due(self, step: int, last: bool) -> bool:
+        config = self._sitting.config
+        if config.eval_dataset is None or self._sitting.steering.wants_to_end:
+            return False
+        return last or step % (config.eval_steps or config.save_steps) == 0
+
+    def _reason(self, last: bool) -> SaveReason:
+        asked = self._sitting.steering.reason
+        if last and asked != "requested":
+            return "final"
+        return asked or "scheduled"

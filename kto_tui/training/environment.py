@@ -1,0 +1,42 @@
+"""What the libraries read from the environment as they are imported: quiet, private, and quick to give up."""
+
+import importlib.util
+import logging
+import os
+from pathlib import Path
+
+from kto_tui.core.config import RunConfig
+from kto_tui.core.errors import UserError
+
+_DEFAULTS = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_ETAG_TIMEOUT": "10",
+    "HF_HUB_DOWNLOAD_TIMEOUT": "20",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+def prepare_environment(config: RunConfig) -> None:
+    """Set what is not set yet. To be called before torch and its libraries are imported.
+
+    Raises UserError when W&B is asked for and not installed.
+    """
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for chatty in ("httpx", "httpx2", "httpcore", "filelock", "fsspec", "datasets"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    if config.wandb:
+        _prepare_wandb(config)
+
+
+def _prepare_wandb(config: RunConfig) -> None:
+    if importlib.util.find_spec("wandb") is None:
+        raise UserError('--wandb: the package wandb is missing; pip install "kto-tui[wandb]"')
+    if config.wandb_project:
+        os.environ["WANDB_PROJECT"] = config.wandb_project
+    if config.output_dir:
+        os.environ.setdefault("WANDB_DIR", str(Path(config.output_dir).resolve()))

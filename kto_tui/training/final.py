@@ -1,0 +1,45 @@
+"""final_model: the adapter, its tokenizer and its card, written beside its place and moved there whole."""
+
+import json
+import shutil
+from pathlib import Path
+
+from kto_tui.core.compatibility import ADAPTER_CONFIG
+from kto_tui.training.card import model_card
+from kto_tui.training.checkpoints import sync_folder
+from kto_tui.training.sitting import Sitting
+from kto_tui.training.sources import Source
+from kto_tui.training.trainer import SteeredTrainer
+
+
+def write_final_model(sitting: Sitting, trainer: SteeredTrainer, source: Source, examples: int) -> Path:
+    """Write the folder and return it. Raises OSError where the disk fails.
+
+    A base that nobody can find by its name is named by its folder, so that loading the adapter finds it.
+    """
+    final = sitting.directory.final_model
+    staged = sitting.store.staging / final.name
+    shutil.rmtree(staged.parent, ignore_errors=True)
+    trainer.save_model(str(staged))
+    base = str(source.folder.resolve()) if source.own_copy else str(sitting.config.model)
+    _name_base(staged / ADAPTER_CONFIG, base)
+    card = model_card(
+        sitting.config,
+        base=base,
+        adapter=final.resolve(),
+        step=sitting.step,
+        examples=examples,
+        metrics=trainer.latest,
+    )
+    (staged / "README.md").write_text(card, encoding="utf-8")
+    shutil.rmtree(final, ignore_errors=True)
+    staged.rename(final)
+    sync_folder(final.parent)
+    shutil.rmtree(staged.parent, ignore_errors=True)
+    return final
+
+
+def _name_base(path: Path, base: str) -> None:
+    adapter = json.loads(path.read_text(encoding="utf-8"))
+    adapter["base_model_name_or_path"] = base
+    path.write_text(json.dumps(adapter, indent=2), encoding="utf-8")

@@ -1,0 +1,89 @@
+"""One sitting of a run, from the settings to the end, in the order in which things happen.
+
+Light to import: torch and its libraries come in once the first event is out.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+
+from kto_tui.core.config import RunConfig
+from kto_tui.core.errors import UserError, one_line
+from kto_tui.core.events import RunEnded, StageChanged
+from kto_tui.training.emitter import Emitter, EventQueue
+from kto_tui.training.environment import prepare_environment
+from kto_tui.training.sitting import Sitting, open_sitting
+from kto_tui.training.steering import CommandQueue, Ending, SittingEnded, Steering
+
+logger = logging.getLogger(__name__)
+
+
+def run(
+    config: RunConfig,
+    events: EventQueue,
+    commands: CommandQueue,
+    supervisor_alive: Callable[[], bool],
+) -> int:
+    """Train, and report everything on `events`. Returns the exit code: 0, 1 failed, 2 wrong request.
+
+    No exception comes out; what failed is in RunEnded, and its traceback is logged.
+    """
+    began = time.monotonic()
+    emitter = Emitter(events)
+    sitting = open_sitting(config, emitter, Steering(commands, emitter, supervisor_alive))
+    ended = _train_and_judge(sitting)
+    sitting.steering.close(sitting.store.last.name if sitting.store.last else None)
+    if ended is not None:
+        seconds = time.monotonic() - began
+        emitter.emit(
+            RunEnded(
+                status=ended.status,
+                step=sitting.step,
+                seconds=seconds,
+                error=ended.error,
+                exit_code=ended.exit_code,
+            )
+        )
+    emitter.close(reader_alive=supervisor_alive())
+    return ended.exit_code if ended else 0
+
+
+def _train_and_judge(sitting: Sitting) -> RunEnded | None:
+    """How the sitting ended; None when it did not end the run (parked, or its supervisor is gone)."""
+    try:
+        ending = _train(sitting)
+    except SittingEnded as end:
+        ending = end.ending
+    except UserError as error:
+        logger.error("%s", error, exc_info=error.__cause__)
+        return _failed(sitting, str(error), 2)
+    except Exception as error:
+        logger.exception("the run failed")
+        return _failed(sitting, one_line(error), 1)
+    if ending == "abandoned":
+        logger.error(_abandoned(sitting))
+    if ending == "abandoned" or ending == "parked":
+        return None
+    return RunEnded(status=ending or "completed", step=sitting.step, seconds=0.0)
+
+
+def _failed(sitting: Sitting, error: str, exit_code: int) -> RunEnded:
+    return RunEnded(status="failed", step=sitting.step, seconds=0.0, error=error, exit_code=exit_code)
+
+
+def _abandoned(sitting: Sitting) -> str:
+    saved = sitting.store.last
+    kept = f"saved {saved.name}" if saved else "no step was taken, so nothing was saved"
+    return f"the supervisor is gone; {kept}. Go on with --resume-from-checkpoint latest."
+
+
+def _train(sitting: Sitting) -> Ending | None:
+    """The work of the sitting. Returns how a request ended it, or None when training is complete."""
+    sitting.emitter.emit(StageChanged(stage="loading_model"))
+    sitting.progress("loading_model")(0, 0, "starting PyTorch")
+    prepare_environment(sitting.config)
+    sitting.store.clean()
+
+    from kto_tui.training.work import Work
+
+    return Work(sitting).carry_out()

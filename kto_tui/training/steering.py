@@ -1,0 +1,176 @@
+"""Requests of the user: taken when training can listen, answered once, when they are really done."""
+
+import queue
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+from kto_tui.core.commands import Command
+from kto_tui.core.events import CommandDone, SaveReason, StageChanged
+from kto_tui.training.emitter import Emitter
+
+Ending = Literal["stopped", "parked", "abandoned"]
+HOLD_SECONDS = 0.25
+_ENDINGS: dict[str, Ending] = {"stop": "stopped", "park": "parked"}
+
+
+class CommandQueue(Protocol):
+    """The part of a multiprocessing queue that is used here."""
+
+    def get(self, block: bool = True, timeout: float | None = None, /) -> Command: ...
+
+
+class SittingEnded(Exception):
+    """Unwinds a sitting that ends outside the training loop, before a step was taken."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending)
+        self.ending = ending
+
+
+class Steering:
+    """What was asked of the run and is not answered yet, and whether its supervisor is still there.
+
+    `ending` is set once a request (or a lost supervisor) ends this sitting.
+    """
+
+    def __init__(
+        self, commands: CommandQueue, emitter: Emitter, supervisor_alive: Callable[[], bool]
+    ) -> None:
+        self._commands = commands
+        self._emitter = emitter
+        self._supervisor_alive = supervisor_alive
+        self._pending: list[Command] = []
+        self._resumed_step = 0
+        self.ending: Ending | None = None
+
+    def began_at(self, step: int) -> None:
+        """Remember the step that this sitting goes on from; 0 for a fresh run."""
+        self._resumed_step = step
+
+    def poll(self) -> None:
+        """Take what was asked since the last look. Never waits."""
+        while (command := self._next(0)) is not None:
+            self._accept(command)
+        self._emitter.flush()
+        if not self._supervisor_alive():
+            self.ending = "abandoned"
+
+    @property
+    def reason(self) -> SaveReason | None:
+        """Why a checkpoint is asked for at this boundary; None when nobody asks.
+
+        A checkpoint that the user asked for by name outlives the rotation, so that reason goes first.
+        """
+        asked = {command.command for command in self._pending}
+        if "checkpoint" in asked:
+            return "requested"
+        if self.ending == "abandoned" or "stop" in asked:
+            return "stopped"
+        return "paused" if asked & {"park", "pause"} else None
+
+    @property
+    def wants_to_end(self) -> bool:
+        """Whether this sitting is to end at the next boundary."""
+        return self.ending is not None or any(c.command in _ENDINGS for c in self._pending)
+
+    def end_before_first_step(self) -> None:
+        """Take requests where no step was taken in this sitting. Raises SittingEnded for stop and park."""
+        self.poll()
+        if self.ending is None:
+            leaving = next((c for c in self._pending if c.command in _ENDINGS), None)
+            if leaving is None:
+                return
+            self._pending.remove(leaving)
+            self._end(leaving, self._nothing_new())
+            self.reject_pending("the run is ending")
+        assert self.ending is not None
+        raise SittingEnded(self.ending)
+
+    def settle(self, checkpoint: str) -> None:
+        """Answer what was pending, now that `checkpoint` is on the disk; hold here while paused."""
+        paused = False
+        for command in self._take_pending():
+            paused = self._answer(command, checkpoint, paused)
+        if paused:
+            self._hold(checkpoint)
+
+    def reject_pending(self, why: str) -> None:
+        """Turn down what was pending."""
+        for command in self._take_pending():
+            self._reply(command, "rejected", why)
+
+    def close(self, last_checkpoint: str | None) -> None:
+        """Answer what came too late, so that no request stays open."""
+        while (command := self._next(0)) is not None:
+            self._pending.append(command)
+        for command in self._take_pending():
+            if command.command == "checkpoint" and last_checkpoint:
+                self._reply(command, "done", last_checkpoint)
+            else:
+                self._reply(command, "rejected", "training had already ended")
+
+    def _accept(self, command: Command) -> None:
+        pausing = any(c.command == "pause" for c in self._pending)
+        if command.command == "resume" and not pausing:
+            self._reply(command, "rejected", "not paused")
+        else:
+            self._pending.append(command)
+
+    def _answer(self, command: Command, checkpoint: str, paused: bool) -> bool:
+        """Answer one request at a boundary whose checkpoint is saved. Returns whether the run holds."""
+        if self.ending in ("stopped", "parked"):
+            self._reply(command, "rejected", "the run is ending")
+        elif command.command in _ENDINGS:
+            self._end(command, checkpoint)
+            return False
+        elif command.command == "pause" and paused:
+            self._reply(command, "rejected", "already paused")
+        elif command.command == "pause":
+            self._emitter.emit(StageChanged(stage="paused"))
+            self._reply(command, "done", checkpoint)
+            return True
+        elif command.command == "resume":
+            self._emitter.emit(StageChanged(stage="training"))
+            self._reply(command, "done", "")
+            return False
+        else:
+            self._reply(command, "done", checkpoint)
+        return paused
+
+    def _hold(self, checkpoint: str) -> None:
+        step = checkpoint.rpartition("-")[2]
+        paused = True
+        while paused and self.ending is None:
+            command = self._next(HOLD_SECONDS)
+            self._emitter.flush()
+            if command is not None and command.command == "checkpoint":
+                self._reply(command, "done", f"already saved at step {step}")
+            elif command is not None:
+                paused = self._answer(command, checkpoint, paused)
+            if not self._supervisor_alive():
+                self.ending = "abandoned"
+
+    def _end(self, command: Command, detail: str) -> None:
+        self.ending = _ENDINGS[command.command]
+        if self.ending == "parked":
+            self._emitter.emit(StageChanged(stage="parked"))
+        self._reply(command, "done", detail)
+
+    def _nothing_new(self) -> str:
+        if self._resumed_step:
+            return f"no step was taken since step {self._resumed_step}, so there is nothing new to save"
+        return "no step was taken yet, so there is no checkpoint"
+
+    def _take_pending(self) -> list[Command]:
+        pending, self._pending = self._pending, []
+        return pending
+
+    def _reply(self, command: Command, outcome: Literal["done", "rejected"], detail: str) -> None:
+        done = CommandDone(id=command.id, command=command.command, outcome=outcome, detail=detail)
+        self._emitter.emit(done)
+
+    def _next(self, seconds: float) -> Command | None:
+        try:
+            return self._commands.get(seconds > 0, seconds or None)
+        except queue.Empty:
+            return None

@@ -1,0 +1,1 @@
+"""The dashboard: reads a run's journal, shows it, and passes on its user's requests. Needs Textual."""

@@ -1,0 +1,94 @@
+"""A run that was interrupted ends with the same weights, to the bit, as one in a single sitting."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kto_tui.core.events import AlertRaised, DataReady, RunEnded, StepLogged
+from tests.real_worker.harness import Sitting, at_step, sit, tiny
+
+STEPS = 8  # six make an epoch
+NOT_EXACT = {"samples_per_second", "tokens_per_second", "gpu_memory_bytes"}
+
+
+def learned(sitting: Sitting) -> dict[int, dict[str, Any]]:
+    """What each logged step says about learning."""
+    return {
+        event.step: {key: value for key, value in event.metrics.items() if key not in NOT_EXACT}
+        for event in sitting.of(StepLogged)
+    }
+
+
+def resumed(config_folder: Path, checkpoint: str, **changes: Any) -> Sitting:
+    path = str(config_folder / "out" / checkpoint)
+    return sit(tiny(config_folder, max_steps=STEPS, resume_from_checkpoint=path, **changes))
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Sitting:
+    return sit(tiny(tmp_path_factory.mktemp("unbroken"), max_steps=STEPS))
+
+
+@pytest.mark.parametrize("stop_at", [2, 6, 7], ids=["mid-epoch", "between epochs", "second epoch"])
+def test_stop_and_resume_changes_nothing(unbroken: Sitting, tmp_path: Path, stop_at: int) -> None:
+    first = sit(tiny(tmp_path, max_steps=STEPS), at_step(stop_at - 1, "stop"))
+    assert first.of(RunEnded)[0].status == "stopped"
+    assert first.replies == [("stop", "done", f"checkpoint-{stop_at}")]
+    second = resumed(tmp_path, f"checkpoint-{stop_at}")
+    assert second.of(RunEnded)[0].status == "completed"
+    assert second.adapter("final_model") == unbroken.adapter("final_model")
+    assert learned(first) | learned(second) == learned(unbroken)
+    optimizer = "checkpoint-8/optimizer.pt"
+    assert (second.output / optimizer).read_bytes() == (unbroken.output / optimizer).read_bytes()
+
+
+def test_a_forced_checkpoint_inside_a_logging_window_and_dropout(tmp_path: Path) -> None:
+    """Sums since the last log, the dropout's random numbers and accumulated batches go on where they were."""
+    changes = {
+        "lora_dropout": 0.2,
+        "gradient_accumulation_steps": 2,
+        "logging_steps": 4,
+        "save_steps": 3,
+    }
+    whole = sit(tiny(tmp_path / "a", max_steps=STEPS, **changes))
+    sit(tiny(tmp_path / "b", max_steps=STEPS, **changes), at_step(4, "stop"))
+    again = resumed(tmp_path / "b", "checkpoint-3", **changes)
+    assert again.adapter("final_model") == whole.adapter("final_model")
+    assert learned(again) == learned(whole)
+
+
+def test_another_seed_is_another_run(unbroken: Sitting, tmp_path: Path) -> None:
+    other = sit(tiny(tmp_path, max_steps=STEPS, seed=7))
+    assert other.adapter("final_model") != unbroken.adapter("final_model")
+
+
+def test_a_finished_run_trains_no_further(tmp_path: Path) -> None:
+    sit(tiny(tmp_path, max_steps=2))
+    first = tiny(tmp_path).output_dir
+    again = sit(tiny(tmp_path, max_steps=2, resume_from_checkpoint=f"{first}/checkpoint-2"))
+    assert again.of(RunEnded)[0].status == "completed"
+    assert again.of(RunEnded)[0].step == 2
+    assert not again.of(StepLogged)
+    assert [alert.kind for alert in again.of(AlertRaised)] == ["nothing_left_to_train"]
+    assert again.adapter("final_model") == again.adapter("checkpoint-2")
+
+
+def test_more_steps_can_be_added(tmp_path: Path) -> None:
+    sit(tiny(tmp_path, max_steps=2))
+    more = sit(tiny(tmp_path, max_steps=4, resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-2")))
+    assert [step.step for step in more.of(StepLogged)] == [3, 4]
+    assert more.of(DataReady)[0].examples == 22
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [({"lora_rank": 8}, "--lora-rank 4"), ({"model": "another/model"}, "--model builtin:tiny")],
+)
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path, change: dict[str, Any], says: str) -> None:
+    sit(tiny(tmp_path, max_steps=1))
+    refused = resumed(tmp_path, "checkpoint-1", **change)
+    (ended,) = refused.of(RunEnded)
+    assert (ended.status, ended.exit_code, refused.exit_code) == ("failed", 2, 2)
+    assert ended.error is not None
+    assert says in ended.error

@@ -1,0 +1,74 @@
+"""A hub on this machine: the few addresses that a snapshot download asks, served from a folder."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class Handler(BaseHTTPRequestHandler):
+    files: dict[str, bytes]
+    error: tuple[int, str] | None = None
+
+    def do_GET(self) -> None:
+        if self.error is not None:
+            status, code = self.error
+            self.answer(status, b"{}", {"X-Error-Code": code, "X-Error-Message": code})
+        elif "/resolve/" in self.path:
+            self.send_file(self.path.partition(f"/resolve/{COMMIT}/")[2])
+        elif "/tree/" in self.path:
+            self.answer(200, json.dumps([self.entry(name) for name in self.files]).encode())
+        else:
+            siblings = [{"rfilename": name} for name in self.files]
+            info = {"id": "org/name", "sha": COMMIT, "siblings": siblings}
+            self.answer(200, json.dumps(info).encode())
+
+    do_HEAD = do_GET
+
+    def entry(self, name: str) -> dict[str, object]:
+        content = self.files[name]
+        return {
+            "type": "file",
+            "path": name,
+            "size": len(content),
+            "oid": hashlib.sha1(content).hexdigest(),
+        }
+
+    def send_file(self, name: str) -> None:
+        content = self.files.get(name)
+        if content is None:
+            self.answer(404, b"", {"X-Error-Code": "EntryNotFound"})
+            return
+        tag = hashlib.sha1(content).hexdigest()
+        self.answer(200, content, {"ETag": f'"{tag}"', "X-Repo-Commit": COMMIT})
+
+    def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@contextmanager
+def serving(folder: Path | None = None, error: tuple[int, str] | None = None) -> Iterator[str]:
+    """The address of a hub that has the files of `folder`, or answers everything with `error`."""
+    files = {path.name: path.read_bytes() for path in folder.iterdir()} if folder else {}
+    handler = type("Serving", (Handler,), {"files": files, "error": error})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
