@@ -47,6 +47,7 @@ def _find(run_dir: str | None) -> RunDirectory:
 def watch(directory: RunDirectory, config: RunConfig | None) -> int:
     """The dashboard on a run. Leaving it changes nothing in the run."""
     from kto_tui.ui.app import DashboardApp
+    from kto_tui.ui.terminal import lasting_terminal
 
     def send(name: CommandName) -> Command:
         command = new_command(name)
@@ -56,12 +57,17 @@ def watch(directory: RunDirectory, config: RunConfig | None) -> int:
     app = DashboardApp(
         directory, config, alive=lambda: is_alive(directory), send=send if is_alive(directory) else None
     )
-    app.run()
-    ended = app.state.ended
-    if ended is not None:
+    with lasting_terminal():
+        outcome = app.run()
+    if outcome is None:
+        return app.return_code or 1  # The dashboard crashed, and has said how.
+    alive, ended = is_alive(directory), app.state.ended
+    if outcome == "ended" and ended is not None:
         return _farewell(directory, ended)
-    if is_alive(directory):
+    if alive:
         say(f"Detached: the run goes on. Watch it again with: kto-tui attach {directory.path}")
+        return 0
+    if outcome == "detached":
         return 0
     say(f"The run has died. Go on with: {resume_command(directory.path)}")
     return 1

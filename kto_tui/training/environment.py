@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 import os
+import warnings
 from pathlib import Path
 
 from kto_tui.core.config import RunConfig
@@ -29,6 +30,8 @@ def prepare_environment(config: RunConfig) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for chatty in ("httpx", "httpx2", "httpcore", "filelock", "fsspec", "datasets"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # TRL 1.16 still says gradient_checkpointing where transformers 5.23 says activation_checkpointing.
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
     if config.wandb:
         _prepare_wandb(config)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import datasets
 import transformers
 from datasets import Dataset
+from transformers import PrinterCallback
 
 from kto_tui.core.compatibility import check_adapter
 from kto_tui.core.config import RunConfig, class_weights
@@ -82,6 +83,7 @@ class Work:
             eval_dataset=placeholder if "eval" in self._rows else None,
             peft_config=lora_config(self._config),
         )
+        trainer.remove_callback(PrinterCallback)  # The journal holds each step; the log need not.
         trainer.set_weights(*self._weights)
         trainer.add_callback(StepBoundary(trainer, self._sitting))
         return trainer

@@ -12,14 +12,15 @@ from kto_tui.insight.lines import moment_text
 from kto_tui.insight.text import clean_text, format_metric
 from kto_tui.run.registry import RunSummary
 from kto_tui.ui.screens.confirm import ConfirmScreen
-from kto_tui.ui.terminal import Terminal, exit_on_signals, prefers_light
+from kto_tui.ui.terminal import Terminal, exit_on_signals, lasting_terminal, prefers_light
 
 Choice = Literal["resume", "overwrite", "attach", "quit"]
 
 
 def ask_existing_run(summary: RunSummary) -> Choice:
     """Ask on the terminal. "quit" also if the user's terminal or patience is gone."""
-    return ExistingRunApp(summary).run() or "quit"
+    with lasting_terminal():
+        return ExistingRunApp(summary).run() or "quit"
 
 
 class ExistingRunApp(App[Choice]):

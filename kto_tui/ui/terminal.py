@@ -5,7 +5,8 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
 
 
 def exit_on_signals(leave: Callable[[], None]) -> None:
@@ -20,6 +21,43 @@ def exit_on_signals(leave: Callable[[], None]) -> None:
         if number is not None:
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
                 loop.add_signal_handler(number, leave)
+
+
+class LastingStream:
+    """A terminal's stream that takes what is written even when the terminal is gone.
+
+    Textual's writer thread ends at the first failed write, and whoever writes on then waits for it for
+    ever: the dashboard of a dropped connection would stay behind as a process that never ends.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write, as far as there is anything to write to."""
+        with contextlib.suppress(OSError):
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, likewise."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
+@contextlib.contextmanager
+def lasting_terminal() -> Iterator[None]:
+    """Within, Textual (which draws on `sys.__stderr__`) outlives the loss of its terminal."""
+    before = sys.__stderr__
+    if before is not None:
+        setattr(sys, "__stderr__", LastingStream(before))  # noqa: B010
+    try:
+        yield
+    finally:
+        setattr(sys, "__stderr__", before)  # noqa: B010
 
 
 class Terminal:

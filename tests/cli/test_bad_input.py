@@ -131,7 +131,7 @@ def test_a_model_folder_that_is_none(capsys: pytest.CaptureFixture[str]) -> None
     write_rows(Path("a.jsonl"), ROWS)
     Path("model").mkdir()
     assert "config.json" in refused(capsys, "--model", "./model", "--dataset", "a.jsonl")
-    assert "no folder" in refused(capsys, "--model", "./none", "--dataset", "a.jsonl")
+    assert "no such folder" in refused(capsys, "--model", "./none", "--dataset", "a.jsonl")
 
 
 def test_no_model_and_no_data(capsys: pytest.CaptureFixture[str]) -> None:

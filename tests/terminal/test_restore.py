@@ -1,5 +1,6 @@
 """The terminal is given back whole, however the dashboard ends. Driven through a pty."""
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -9,12 +10,16 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO, cast
 
 import pytest
+from textual.drivers._writer_thread import MAX_QUEUED_WRITES, WriterThread
 
+from kto_tui.ui.terminal import LastingStream
 from tests.ui import fake_run as fake
 
 pytestmark = pytest.mark.terminal
@@ -150,3 +155,23 @@ def test_a_dropped_connection_ends_the_dashboard_and_not_the_run(
         assert not (run_directory / "commands.jsonl").exists()
     finally:
         screen.close()
+
+
+def test_what_is_written_after_the_terminal_is_gone_holds_nothing_up() -> None:
+    master, terminal = pty.openpty()
+    stream = os.fdopen(terminal, "w")
+    writer = WriterThread(cast(TextIO, LastingStream(stream)))
+    writer.start()
+    os.close(master)
+
+    def draw_and_stop() -> None:
+        for number in range(3 * MAX_QUEUED_WRITES):
+            writer.write(f"frame {number}")
+        writer.stop()
+
+    drawing = threading.Thread(target=draw_and_stop, daemon=True)
+    drawing.start()
+    drawing.join(timeout=SECONDS)
+    assert not drawing.is_alive()
+    with contextlib.suppress(OSError):
+        stream.close()

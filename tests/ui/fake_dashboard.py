@@ -11,6 +11,7 @@ from kto_tui.core.commands import Command, CommandName, append_command, new_comm
 from kto_tui.core.config import RunConfig
 from kto_tui.core.directory import RunDirectory
 from kto_tui.ui.app import DashboardApp
+from kto_tui.ui.terminal import lasting_terminal
 
 
 def main() -> None:
@@ -40,7 +41,9 @@ def main() -> None:
         send=None if options.dead else send,
         source=Broken() if options.broken else None,  # type: ignore[arg-type]
     )
-    print("outcome:", app.run())
+    with lasting_terminal():
+        outcome = app.run()
+    print("outcome:", outcome)
     sys.exit(app.return_code)
 
 
