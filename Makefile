@@ -1,6 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+RUN ?= demo_output
 SOURCES := kto_tui train_worker.py tests benchmarks docs
 
 .PHONY: demo test test-slow check format bench picture clean
@@ -27,8 +28,8 @@ format: $(VENV)/installed
 bench: $(VENV)/installed  ## figures and ratios of this machine
 	$(BIN)/python -m benchmarks
 
-picture: $(VENV)/installed  ## docs/dashboard.svg and .png, drawn by the app itself
-	$(BIN)/python docs/make_picture.py
+picture: $(VENV)/installed  ## docs/dashboard.svg, drawn by the app itself from the journal of make demo
+	$(BIN)/python docs/make_picture.py $(RUN)
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
