@@ -28,7 +28,10 @@ format: $(VENV)/installed
 bench: $(VENV)/installed  ## figures and ratios of this machine
 	$(BIN)/python -m benchmarks
 
-picture: $(VENV)/installed  ## docs/dashboard.svg, drawn by the app itself from the journal of make demo
+demo_output/events.jsonl: | $(VENV)/installed
+	$(BIN)/kto-tui --no-ui --model-size tiny --output-dir demo_output
+
+picture: $(VENV)/installed $(RUN)/events.jsonl  ## docs/dashboard.svg, drawn by the app itself from the journal of make demo
 	$(BIN)/python docs/make_picture.py $(RUN)
 
 $(VENV)/installed: pyproject.toml constraints.txt

@@ -1,17 +1,16 @@
 """Watching a run that was started elsewhere: with the dashboard, or as the printed table."""
 
-import contextlib
 import sys
 import time
 from pathlib import Path
 
+from kto_tui.cli.screen import has_screen, raise_if_refused, say, say_died
 from kto_tui.core.commands import Command, CommandName, append_command, new_command
 from kto_tui.core.config import RunConfig
 from kto_tui.core.directory import RunDirectory
 from kto_tui.core.errors import UserError
-from kto_tui.core.events import RunEnded
+from kto_tui.core.events import RunEnded, RunStarted
 from kto_tui.core.resolve import recorded_settings
-from kto_tui.insight.text import clean_text
 from kto_tui.insight.view import resume_command
 from kto_tui.run.journal import JournalReader
 from kto_tui.run.registry import is_alive, newest_live_run
@@ -21,8 +20,6 @@ _POLL_SECONDS = 0.2
 
 def attach(run_dir: str | None, *, no_ui: bool) -> int:
     """Watch this run, or the newest one alive. Returns the exit code of what was seen to end."""
-    from kto_tui.cli.start import has_screen
-
     directory = _find(run_dir)
     config = recorded_settings(directory)
     if no_ui or not has_screen():
@@ -69,14 +66,12 @@ def watch(directory: RunDirectory, config: RunConfig | None) -> int:
         return 0
     if outcome == "detached":
         return 0
-    say(f"The run has died. Go on with: {resume_command(directory.path)}")
-    return 1
+    return say_died(directory.path)
 
 
 def _farewell(directory: RunDirectory, ended: RunEnded) -> int:
     """Say how the run ended, once the dashboard is gone."""
-    if ended.exit_code == 2:
-        raise UserError(ended.error or "the request was wrong")
+    raise_if_refused(ended)
     if ended.status == "completed":
         say(f"Completed: step {ended.step}. The adapter is in {directory.final_model}")
         return ended.exit_code
@@ -85,12 +80,6 @@ def _farewell(directory: RunDirectory, ended: RunEnded) -> int:
     if directory.checkpoints():
         say(f"Go on with: {resume_command(directory.path)}")
     return ended.exit_code
-
-
-def say(line: str) -> None:
-    """One line to the user's terminal, as far as there still is one."""
-    with contextlib.suppress(OSError):
-        print(clean_text(line), flush=True)  # noqa: T201
 
 
 def _print(directory: RunDirectory, config: RunConfig) -> int:
@@ -109,7 +98,8 @@ def _print(directory: RunDirectory, config: RunConfig) -> int:
             events = reader.read_events()
             for event in events:
                 table.handle(event)
-                ended = event if isinstance(event, RunEnded) else ended
+                if isinstance(event, (RunStarted, RunEnded)):
+                    ended = event if isinstance(event, RunEnded) else None
             if not alive and not events:
                 break
             if not events:
@@ -118,8 +108,6 @@ def _print(directory: RunDirectory, config: RunConfig) -> int:
         return 0
     table.close()
     if ended is None:
-        say(f"The run has died. Go on with: {resume_command(directory.path)}")
-        return 1
-    if ended.exit_code == 2:
-        raise UserError(ended.error or "the request was wrong")
+        return say_died(directory.path)
+    raise_if_refused(ended)
     return ended.exit_code

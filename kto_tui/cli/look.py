@@ -19,12 +19,12 @@ def list_runs(root: str) -> int:
     folder = Path(root)
     if not folder.is_dir():
         raise UserError(f"{root}: no such folder")
-    summaries = [summarize(run) for run in find_runs(folder)]
+    summaries = [summarize(run) for run in sorted(find_runs(folder), key=lambda run: run.path)]
     if not summaries:
         sys.stdout.write(f"no runs below {folder}\n")
         return 0
     text = format_runs(summaries, time.time(), unicode=supports_unicode(sys.stdout))
-    sys.stdout.write(text.rstrip("\n") + "\n")
+    sys.stdout.write(text)
     return 0
 
 
@@ -33,5 +33,5 @@ def show_plan(options: Mapping[str, Any]) -> int:
     from kto_tui.report.plan import format_plan
 
     request = check(settings_of(options))
-    sys.stdout.write(format_plan(request.config, request.data, request.evaluation).rstrip("\n") + "\n")
+    sys.stdout.write(format_plan(request.config, request.data, request.evaluation))
     return 0

@@ -1,6 +1,5 @@
 """Starting a run: in the foreground with the table, or on its own with the dashboard attached."""
 
-import os
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -9,9 +8,10 @@ import msgspec
 
 from kto_tui.cli.attach import watch
 from kto_tui.cli.request import check, settings_of
+from kto_tui.cli.screen import has_screen, raise_if_refused
 from kto_tui.core.config import RunConfig
 from kto_tui.core.directory import RunDirectory
-from kto_tui.core.errors import UserError
+from kto_tui.core.errors import WRONG_REQUEST, UserError
 from kto_tui.core.events import RunEnded
 from kto_tui.core.resolve import recorded_settings
 from kto_tui.run.launch import check_output_dir, create, discard, start_detached
@@ -38,11 +38,6 @@ def start(options: Mapping[str, Any]) -> int:
     return watch(directory, config)
 
 
-def has_screen() -> bool:
-    """Whether there is a terminal that a dashboard can be drawn on."""
-    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
-
-
 def supervise(run_dir: str, resume_from: str | None) -> int:
     """The supervisor on its own, as `start_detached` begins it."""
     directory = RunDirectory.at(run_dir)
@@ -63,8 +58,7 @@ def _in_foreground(config: RunConfig, directory: RunDirectory) -> int:
         config, writer.write, unicode=supports_unicode(sys.stdout), color=supports_color(sys.stdout)
     )
     ended = _live(config, [table.handle])
-    if ended.exit_code == 2:
-        raise UserError(ended.error or "the request was wrong")
+    raise_if_refused(ended)
     return ended.exit_code
 
 
@@ -73,7 +67,7 @@ def _live(config: RunConfig, observers: list[Observer]) -> RunEnded:
     import train_worker
 
     ended = Supervisor(config, train_worker.main, observers).run()
-    if ended.exit_code == 2 and config.resume_from_checkpoint is None:
+    if ended.exit_code == WRONG_REQUEST and config.resume_from_checkpoint is None:
         assert config.output_dir is not None
         discard(RunDirectory.at(config.output_dir))
     return ended

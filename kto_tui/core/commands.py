@@ -4,12 +4,11 @@ import os
 import time
 import uuid
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import msgspec
 
 CommandName = Literal["checkpoint", "pause", "resume", "park", "stop"]
-COMMAND_NAMES: tuple[CommandName, ...] = get_args(CommandName)
 
 
 class Command(msgspec.Struct, frozen=True):

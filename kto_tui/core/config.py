@@ -1,5 +1,6 @@
 """The settings of a run, each declared once: type, default, bounds, help and (by its name) its flag."""
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -141,6 +142,7 @@ def _unwrap(hint: Any) -> tuple[Any, Doc]:
     return (Annotated[(base, *bounds)] if bounds else base), doc
 
 
+@functools.cache
 def settings() -> dict[str, Setting]:
     """All settings by name, in the order of their declaration."""
     hints = get_type_hints(RunConfig, include_extras=True)
@@ -173,13 +175,10 @@ def expected(setting: Setting) -> str:
     """What the setting takes, in words."""
     if setting.choices:
         return "one of " + ", ".join(setting.choices)
-    kinds = [kind for kind in _members(setting.type) if kind is not type(None)]
+    kind = next(kind for kind in _members(setting.type) if kind is not type(None))
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-    for kind in kinds:
-        base = getattr(kind, "__origin__", kind)
-        bounds = [part for part in getattr(kind, "__metadata__", ()) if isinstance(part, Meta)]
-        return words[base] + "".join(_bounds(meta) for meta in bounds)
-    raise AssertionError(f"{setting.name} has no type to describe")
+    bounds = [part for part in getattr(kind, "__metadata__", ()) if isinstance(part, Meta)]
+    return words[getattr(kind, "__origin__", kind)] + "".join(map(_bounds, bounds))
 
 
 def _members(kind: Any) -> tuple[Any, ...]:

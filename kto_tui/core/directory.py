@@ -50,6 +50,16 @@ class RunDirectory:
     def final_model(self) -> Path:
         return self.path / "final_model"
 
+    @property
+    def base_model(self) -> Path:
+        """The frozen base, where it cannot be found again by its name."""
+        return self.path / "base_model"
+
+    @property
+    def staging(self) -> Path:
+        """Where folders are written before they are put in their place."""
+        return self.path / ".staging"
+
     def checkpoint(self, step: int) -> Path:
         return self.path / f"checkpoint-{step}"
 

@@ -1,5 +1,7 @@
 """The one exception that speaks to the user."""
 
+WRONG_REQUEST = 2  # The exit code that says so.
+
 
 class UserError(ValueError):
     """The request was wrong: its message is one line that says what was found and what to do.

@@ -33,23 +33,24 @@ def resolve(options: Mapping[str, Any], config_file: Path | None = None) -> RunC
 
 def read_settings(path: Path) -> dict[str, Any]:
     """The settings in a YAML file, keys with dashes or underscores. Raises UserError."""
+    where = f"settings file {path}"
     try:
         values = msgspec.yaml.decode(path.read_bytes())
     except FileNotFoundError:
-        raise UserError(f"--config {path}: no such file") from None
+        raise UserError(f"{where}: no such file") from None
     except OSError as error:
-        raise UserError(f"--config {path}: cannot be read: {error.strerror}") from None
+        raise UserError(f"{where}: cannot be read: {error.strerror}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"--config {path}: not YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{where}: not YAML: {' '.join(str(error).split())}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise UserError(f"--config {path}: expected settings as key: value")
+        raise UserError(f"{where}: expected settings as key: value")
     named = {str(key).replace("-", "_"): value for key, value in values.items()}
     unknown = sorted(named.keys() - settings().keys())
     if unknown:
-        raise UserError(f"--config {path}, key {unknown[0]!r}: no such setting; kto-tui --help lists them")
-    return _converted(named, lambda name: f"--config {path}, key {name!r}")
+        raise UserError(f"{where}, key {unknown[0]!r}: no such setting; kto-tui --help lists them")
+    return _converted(named, lambda name: f"{where}, key {name!r}")
 
 
 def recorded_settings(directory: RunDirectory) -> RunConfig | None:

@@ -7,13 +7,13 @@ from typing import Literal
 
 from kto_tui.core.config import RunConfig
 from kto_tui.core.directory import RunDirectory
+from kto_tui.core.errors import WRONG_REQUEST
 from kto_tui.core.events import DataReady, ModelLoaded
 from kto_tui.insight.lines import clock_text
 from kto_tui.insight.state import RunState, Status
 from kto_tui.insight.text import clean_text, format_count, format_duration
 
 Shown = Status | Literal["reading"]
-WRONG_REQUEST = 2
 OVER: frozenset[Shown] = frozenset({"completed", "stopped", "failed", "died"})
 _STAGES = {
     "loading_model": "loading the model",
@@ -215,5 +215,5 @@ def _advice(state: RunState, status: Shown, directory: Path) -> str:
     if state.checkpoints:
         newest = state.checkpoints[-1].step
         return f"Go on from step {newest:,}: {resume_command(directory)}"
-    folder = shlex.quote(clean_text(str(directory)))
-    return f"No checkpoint was saved. Start anew: kto-tui --overwrite --output-dir {folder}"
+    settings = shlex.quote(clean_text(str(RunDirectory(directory).settings)))
+    return f"No checkpoint was saved. Start anew: kto-tui --overwrite --config {settings}"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from kto_tui.core.config import RunConfig
 from kto_tui.core.directory import RunDirectory, checkpoint_step
+from kto_tui.core.errors import WRONG_REQUEST
 from kto_tui.core.events import (
     AlertRaised,
     CheckpointDeleted,
@@ -204,7 +205,7 @@ class TablePrinter:
 
     def _on_end(self, event: RunEnded) -> None:
         self.close()
-        if event.exit_code == 2:
+        if event.exit_code == WRONG_REQUEST:
             return  # The request was wrong, and whoever made it is told so in one line.
         self._gap()
         self._put(self._frame.banner(f"TRAINING {event.status.upper()}", _ENDINGS[event.status]))

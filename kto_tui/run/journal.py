@@ -12,13 +12,18 @@ EventT = TypeVar("EventT", bound=Event)
 
 
 class LineFollower:
-    """Whole lines added to a file since the last look. A torn last line waits until it is whole."""
+    """Whole lines added to a file since the last look. A torn last line waits until it is whole.
+
+    `from_end`: pass over what the file holds now.
+    """
 
     def __init__(self, path: Path, *, from_end: bool = False) -> None:
         self._path = path
         self._file: int | None = None
         self._torn = b""
-        self._from_end = from_end
+        if from_end and self._open():
+            assert self._file is not None
+            os.lseek(self._file, 0, os.SEEK_END)
 
     def read_new(self, limit: int = 1 << 24) -> list[bytes]:
         """Lines that came since the last call, without their newlines; at most `limit` bytes of them.
@@ -38,8 +43,6 @@ class LineFollower:
             self._file = os.open(self._path, os.O_RDONLY)
         except FileNotFoundError:
             return False
-        if self._from_end:
-            os.lseek(self._file, 0, os.SEEK_END)
         return True
 
     def close(self) -> None:
@@ -99,3 +102,9 @@ class JournalWriter:
     def close(self) -> None:
         """Let the file go."""
         os.close(self._file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

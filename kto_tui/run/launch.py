@@ -10,6 +10,7 @@ from pathlib import Path
 from kto_tui.core.config import RunConfig, to_yaml
 from kto_tui.core.directory import RunDirectory, checkpoint_step
 from kto_tui.core.errors import UserError
+from kto_tui.run.lock import RunLock
 from kto_tui.run.registry import is_alive
 
 _START_SECONDS = 30.0
@@ -45,25 +46,26 @@ def _check_writable(path: Path) -> None:
 
 
 def create(config: RunConfig, directory: RunDirectory) -> None:
-    """Make the folder and write run.yaml. Two starts at once: the second one fails."""
-    if config.overwrite:
-        discard(directory)
+    """Make the folder and write run.yaml. Raises UserError if a run is alive there, or was started since."""
     try:
         directory.path.mkdir(parents=True, exist_ok=True)
-        if directory.settings.exists() and config.resume_from_checkpoint:
-            _replace(directory.settings, to_yaml(config))
-        else:
-            with directory.settings.open("x", encoding="utf-8") as file:
-                file.write(to_yaml(config))
+        with RunLock(directory.lock):
+            if config.overwrite:
+                _empty(directory)
+            _write_settings(config, directory.settings)
     except FileExistsError:
         raise UserError(f"--output-dir {directory.path}: another run was started there just now") from None
     except OSError as error:
         raise UserError(f"--output-dir {directory.path}: cannot be written: {error.strerror}") from None
 
 
-def _replace(path: Path, text: str) -> None:
+def _write_settings(config: RunConfig, path: Path) -> None:
+    if not config.resume_from_checkpoint:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(to_yaml(config))
+        return
     beside = path.with_suffix(".new")
-    beside.write_text(text, encoding="utf-8")
+    beside.write_text(to_yaml(config), encoding="utf-8")
     beside.replace(path)
 
 
@@ -71,13 +73,20 @@ def discard(directory: RunDirectory) -> None:
     """Delete what a run wrote, and the folder if nothing else is in it."""
     if not directory.path.is_dir():
         return
-    for child in directory.path.iterdir():
-        if child.name in {"final_model", "base_model"} or checkpoint_step(child) is not None:
-            shutil.rmtree(child)
-    for path in (directory.settings, directory.events, directory.commands, directory.log, directory.lock):
-        path.unlink(missing_ok=True)
+    _empty(directory)
+    directory.lock.unlink(missing_ok=True)
     if not any(directory.path.iterdir()):
         directory.path.rmdir()
+
+
+def _empty(directory: RunDirectory) -> None:
+    """Delete what a run wrote, but for its lock. What is not a run's stays."""
+    folders = {directory.final_model, directory.base_model, directory.staging}
+    for child in directory.path.iterdir():
+        if child in folders or checkpoint_step(child) is not None:
+            shutil.rmtree(child)
+    for path in (directory.settings, directory.events, directory.commands, directory.log):
+        path.unlink(missing_ok=True)
 
 
 def start_detached(directory: RunDirectory, resume_from: str | None) -> subprocess.Popen[bytes]:
@@ -95,6 +104,8 @@ def start_detached(directory: RunDirectory, resume_from: str | None) -> subproce
     deadline = time.monotonic() + _START_SECONDS
     while not is_alive(directory):
         if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            process.wait()
             raise UserError(f"the run did not start; its last words: {last_lines(directory.log, 1)}")
         time.sleep(0.02)
     return process

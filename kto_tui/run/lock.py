@@ -5,6 +5,7 @@ import fcntl
 import os
 import time
 from pathlib import Path
+from typing import Self
 
 from kto_tui.core.errors import UserError
 
@@ -29,6 +30,13 @@ class RunLock:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
         self._descriptor = descriptor
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     def release(self) -> None:
         """Let go."""

@@ -1,5 +1,6 @@
 """Finding runs again: below a folder, or by the note that each supervisor leaves of where its run lies."""
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator
@@ -82,22 +83,26 @@ def newest_live_run(root: Path) -> RunDirectory | None:
 
 
 def note_run(directory: RunDirectory) -> None:
-    """Leave a note of where this run lies, so that it is found from any folder."""
-    path = directory.path.resolve()
-    name = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    """Leave a note of where this run lies, so that it is found from any folder.
+
+    A convenience: where the user's state folder cannot be written, the run is found by its own path.
+    """
+    path = os.fsencode(directory.path.resolve())
     folder = _notes_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text(str(path), encoding="utf-8")
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / hashlib.sha256(path).hexdigest()[:16]).write_bytes(path)
 
 
 def _noted_runs() -> Iterator[RunDirectory]:
     folder = _notes_folder()
-    for note in sorted(folder.iterdir()) if folder.is_dir() else ():
-        directory = RunDirectory(Path(note.read_text(encoding="utf-8")))
-        if directory.holds_run():
-            yield directory
-        else:
-            note.unlink(missing_ok=True)  # The run was deleted or moved.
+    with contextlib.suppress(OSError):  # A note may go while it is read: it was of a run that went.
+        for note in sorted(folder.iterdir()):
+            directory = RunDirectory.at(os.fsdecode(note.read_bytes()))
+            if directory.holds_run():
+                yield directory
+            else:
+                note.unlink(missing_ok=True)
 
 
 def _notes_folder() -> Path:

@@ -53,7 +53,6 @@ class Supervisor:
         self._observers = observers
         self._inbox: Inbox = queue.SimpleQueue()
         self._worker: WorkerProcess | None = None
-        self._lock = RunLock(self._directory.lock)
         self._sample = make_sampler()
         self._next_sample = 0.0
         self._begun = time.monotonic()
@@ -68,22 +67,21 @@ class Supervisor:
 
     def run(self) -> RunEnded:
         """Live through the sitting and return its end. Raises UserError if the run is in use."""
-        self._lock.acquire()
-        try:
-            self._journal = JournalWriter(self._directory.events)
-            self._requests = LineFollower(self._directory.commands, from_end=True)
-            self._directory.commands.touch()
-            self._requests.read_new()
+        with (
+            LineFollower(self._directory.commands, from_end=True) as self._requests,
+            RunLock(self._directory.lock),
+            JournalWriter(self._directory.events) as self._journal,
+        ):
             self._listen()
             note_run(self._directory)
-            self._append(self._introduction())
-            self._start_worker()
-            while self._ended is None:
-                self._turn()
+            try:
+                self._append(self._introduction())
+                self._start_worker()
+                while self._ended is None:
+                    self._turn()
+            finally:
+                self._let_worker_finish()
             return self._ended
-        finally:
-            self._let_worker_finish()
-            self._lock.release()
 
     def _let_worker_finish(self) -> None:
         """Whatever ended the sitting, a worker that is still there saves its work before it goes."""
@@ -91,7 +89,7 @@ class Supervisor:
             return
         if self._ended is None:
             self._worker.send(new_command("stop"))
-        self._worker.wait(None if self._ended is None else CLOSING_SECONDS)
+        self._worker.wait(CLOSING_SECONDS)
         self._worker.kill()
 
     def _listen(self) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import multiprocessing
-import pickle
 import queue
 import signal
 import threading
@@ -20,6 +19,7 @@ WorkerEntry = Callable[[RunConfig, Any, Any], None]
 
 _QUEUE_SIZE = 10_000
 _POLL_SECONDS = 0.2
+_LAST_WORDS_SECONDS = 5.0
 _SUPERVISORS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -45,6 +45,7 @@ class WorkerProcess:
             target=_enter, args=(entry, config, self._events, self._commands), name="kto-tui worker"
         )
         self._pump = threading.Thread(target=self._deliver, name="worker events", daemon=True)
+        self._watch = threading.Thread(target=self._announce_end, name="worker end", daemon=True)
 
     @property
     def pid(self) -> int | None:
@@ -56,6 +57,7 @@ class WorkerProcess:
         with _blocked(_SUPERVISORS_SIGNALS):
             self._process.start()
         self._pump.start()
+        self._watch.start()
 
     def send(self, command: Command) -> None:
         """Hand a request to the worker, which takes it at its next step boundary."""
@@ -77,9 +79,15 @@ class WorkerProcess:
                 self._inbox.put(self._events.get(timeout=_POLL_SECONDS))
             except queue.Empty:
                 if gone:
-                    break
-            except (EOFError, OSError, pickle.UnpicklingError):
-                break  # Torn by a worker that was killed while it spoke.
+                    return
+
+    def _announce_end(self) -> None:
+        """Say that the worker is gone, once the rest is delivered.
+
+        A worker killed while it spoke leaves half a message, at which the delivery waits for ever.
+        """
+        wait([self._process.sentinel])
+        self._pump.join(_LAST_WORDS_SECONDS)
         self._process.join()
         self._commands.cancel_join_thread()
         self._inbox.put(WorkerExited(self._process.exitcode or 0))

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from kto_tui.core.config import RunConfig
-from kto_tui.core.errors import UserError, one_line
+from kto_tui.core.errors import WRONG_REQUEST, UserError, one_line
 from kto_tui.core.events import RunEnded, StageChanged
 from kto_tui.training.emitter import Emitter, EventQueue
 from kto_tui.training.environment import prepare_environment
@@ -56,7 +56,7 @@ def _train_and_judge(sitting: Sitting) -> RunEnded | None:
         ending = end.ending
     except UserError as error:
         logger.error("%s", error, exc_info=error.__cause__)
-        return _failed(sitting, str(error), 2)
+        return _failed(sitting, str(error), WRONG_REQUEST)
     except Exception as error:
         logger.exception("the run failed")
         return _failed(sitting, one_line(error), 1)

@@ -6,6 +6,7 @@ Its steps take no time by themselves; `eval_steps` milliseconds pass between two
 import os
 import queue
 import signal
+import struct
 import time
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,19 @@ def dies(config: RunConfig, events: Any, commands: Any) -> None:
     events.put(StageChanged(stage="training"))
     events.close()
     events.join_thread()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def deaf(config: RunConfig, events: Any, commands: Any) -> None:
+    """End without having taken the request that is there."""
+    events.put(StageChanged(stage="training"))
+    commands.get(timeout=30)
+    events.put(RunEnded(status="completed", step=1, seconds=1))
+
+
+def dies_in_mid_sentence(config: RunConfig, events: Any, commands: Any) -> None:
+    """Be killed with half a message in the pipe."""
+    os.write(events._writer.fileno(), struct.pack("!i", 200) + b"half of it")
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -25,7 +25,8 @@ from kto_tui.core.events import (
     StepLogged,
 )
 from kto_tui.insight.state import fold
-from kto_tui.run.journal import read_journal
+from kto_tui.run import supervisor
+from kto_tui.run.journal import JournalWriter, read_journal
 from kto_tui.run.lock import RunLock, is_held
 from kto_tui.run.registry import newest_live_run, summarize
 from kto_tui.run.supervisor import Supervisor
@@ -116,10 +117,10 @@ def test_pause_holds_the_run_and_resume_goes_on(tmp_path: Path) -> None:
 def test_park_lets_the_worker_go_and_resume_starts_another_from_that_step(tmp_path: Path) -> None:
     config, directory = make_run(tmp_path, max_steps=40)
     workers: list[int] = []
-    supervisor: list[Supervisor] = []
+    lives: list[Supervisor] = []
 
     def note() -> None:
-        process = supervisor[0]._worker
+        process = lives[0]._worker
         assert process is not None
         assert process.pid is not None
         workers.append(process.pid)
@@ -128,7 +129,7 @@ def test_park_lets_the_worker_go_and_resume_starts_another_from_that_step(tmp_pa
         threading.Thread(target=resume_once_gone).start()
 
     def resume_once_gone() -> None:
-        wait_until(lambda: supervisor[0]._worker is None)
+        wait_until(lambda: lives[0]._worker is None)
         ask(directory, "checkpoint")
         ask(directory, "resume")
 
@@ -138,8 +139,8 @@ def test_park_lets_the_worker_go_and_resume_starts_another_from_that_step(tmp_pa
         (in_stage("parked"), parked),
         (in_stage("training"), note),
     )
-    supervisor.append(Supervisor(config, worker.main, [script]))
-    assert supervisor[0].run().status == "completed"
+    lives.append(Supervisor(config, worker.main, [script]))
+    assert lives[0].run().status == "completed"
     assert workers[0] != workers[1]
     events = read_journal(directory.events)
     assert replies(events) == [("park", "done"), ("checkpoint", "rejected"), ("resume", "done")]
@@ -182,16 +183,58 @@ def test_a_killed_worker_is_said_so(tmp_path: Path) -> None:
     assert fold(read_journal(directory.events)).stage == "training"
 
 
-def test_requests_of_an_ended_run_are_answered(tmp_path: Path) -> None:
-    config, directory = make_run(tmp_path, max_steps=5)
-    live(
-        config,
-        Script(
-            (lambda event: isinstance(event, StepLogged) and event.step == 5, lambda: ask(directory, "park"))
-        ),
-    )
-    for _, outcome in replies(read_journal(directory.events)):
-        assert outcome in ("done", "rejected")
+def test_requests_that_the_worker_never_took_are_answered(tmp_path: Path) -> None:
+    config, directory = make_run(tmp_path)
+    script = Script((in_stage("training"), lambda: ask(directory, "checkpoint")))
+    live(config, script, entry=worker.deaf)
+    assert replies(read_journal(directory.events)) == [("checkpoint", "rejected")]
+
+
+def test_a_request_made_while_the_run_is_being_opened_is_carried_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, directory = make_run(tmp_path, max_steps=100_000)
+
+    class SlowToOpen(JournalWriter):
+        def __init__(self, path: Path) -> None:
+            ask(directory, "stop")
+            super().__init__(path)
+
+    monkeypatch.setattr(supervisor, "JournalWriter", SlowToOpen)
+    assert live(config).status == "stopped"
+
+
+def test_half_a_message_of_a_killed_worker_holds_nothing_up(tmp_path: Path) -> None:
+    config, _ = make_run(tmp_path)
+    ended = live(config, entry=worker.dies_in_mid_sentence)
+    assert ended.status == "failed"
+    assert "SIGKILL" in (ended.error or "")
+
+
+def test_a_home_that_cannot_be_written_does_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file" / "state"))
+    config, _ = make_run(tmp_path, max_steps=3)
+    assert live(config).status == "completed"
+    assert newest_live_run(tmp_path) is None
+
+
+def test_signals_to_the_whole_group_leave_the_worker_to_finish(tmp_path: Path) -> None:
+    config, directory = make_run(tmp_path, max_steps=100_000)
+    runs = Supervisor(config, worker.main, [])
+
+    def everyone(event: Event) -> None:
+        if at_step(2)(event) and not runs._signals:
+            assert runs._worker is not None
+            assert runs._worker.pid is not None
+            os.kill(runs._worker.pid, signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    runs._observers = [everyone]
+    assert runs.run().exit_code == 143
+    assert directory.checkpoints()
 
 
 def test_old_requests_are_not_carried_out_again(tmp_path: Path) -> None:
