@@ -1,5 +1,6 @@
 """The commands of the terminal. Each part is imported only when its command runs."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -9,12 +10,23 @@ from kto_tui.core.errors import UserError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 wrong request, 128 + signal."""
     try:
-        return _dispatch(sys.argv[1:] if arguments is None else arguments)
+        code = _dispatch(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+        return code
     except UserError as error:
         print(f"kto-tui: {error}", file=sys.stderr)  # noqa: T201
         return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # Whoever read our output has seen enough.
+        _silence()
+        return 0
+
+
+def _silence() -> None:
+    """Nothing more can be printed: spare the interpreter from trying at its exit."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())
 
 
 def _dispatch(arguments: Sequence[str]) -> int:

@@ -11,7 +11,7 @@ from kto_tui.core.directory import RunDirectory
 from kto_tui.core.errors import UserError
 from kto_tui.core.events import RunEnded, RunStarted
 from kto_tui.core.resolve import recorded_settings
-from kto_tui.insight.view import resume_command
+from kto_tui.insight.view import attach_command, resume_command
 from kto_tui.run.journal import JournalReader
 from kto_tui.run.registry import is_alive, newest_live_run
 
@@ -62,7 +62,7 @@ def watch(directory: RunDirectory, config: RunConfig | None) -> int:
     if outcome == "ended" and ended is not None:
         return _farewell(directory, ended)
     if alive:
-        say(f"Detached: the run goes on. Watch it again with: kto-tui attach {directory.path}")
+        say(f"Detached: the run goes on. Watch it again with: {attach_command(directory.path)}")
         return 0
     if outcome == "detached":
         return 0

@@ -10,6 +10,7 @@ from kto_tui.core.config import GROUPS, START_ONLY, Setting, settings
 from kto_tui.core.errors import UserError
 from kto_tui.core.presets import preset_names
 
+_COMMANDS = ("attach", "runs", "plan", "completion")
 _SHELLS = ("bash", "zsh", "tcsh")
 _EXAMPLES = """\
 examples:
@@ -23,6 +24,8 @@ examples:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        if (words := message.split())[:2] == ["unrecognized", "arguments:"] and words[2] in _COMMANDS:
+            raise UserError(f"{words[2]}: a command comes first: kto-tui {words[2]} …")
         raise UserError(f"{message}; see {self.prog} --help")
 
 
@@ -47,6 +50,8 @@ def build_parser(*, with_commands: bool = True) -> argparse.ArgumentParser:
 def parse(arguments: Sequence[str]) -> dict[str, Any]:
     """What was asked, by name: `command` (run if none was named) and the options that were given."""
     first = arguments[0] if arguments else ""
+    if first and not first.startswith("-") and first not in (*_COMMANDS, "supervise"):
+        raise UserError(f"{first}: no such command; there are {', '.join(_COMMANDS)} (see kto-tui --help)")
     # Beside optional commands, argparse takes the value of an unknown option for a command's name.
     named = not first.startswith("-") or not {"-h", "--help"}.isdisjoint(arguments)
     found = vars(build_parser(with_commands=bool(first) and named).parse_args(arguments))

@@ -73,9 +73,10 @@ def _resumed(given: dict[str, Any], config_file: Path | None) -> RunConfig:
     wanted = given["resume_from_checkpoint"]
     if wanted == "latest":
         folder = given.get("output_dir") or _configured_folder(given, config_file)
+        folder = os.path.expanduser(folder)
         checkpoint = _newest(RunDirectory.at(folder))
     else:
-        checkpoint = Path(wanted)
+        checkpoint = Path(wanted).expanduser()
         folder = given.get("output_dir") or str(checkpoint.parent)
         _check_whole(checkpoint)
     recorded = checkpoint.parent / "run.yaml"

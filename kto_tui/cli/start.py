@@ -1,5 +1,6 @@
 """Starting a run: in the foreground with the table, or on its own with the dashboard attached."""
 
+import contextlib
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from kto_tui.core.directory import RunDirectory
 from kto_tui.core.errors import WRONG_REQUEST, UserError
 from kto_tui.core.events import RunEnded
 from kto_tui.core.resolve import recorded_settings
+from kto_tui.insight.view import resume_command
 from kto_tui.run.launch import check_output_dir, create, discard, start_detached
 from kto_tui.run.supervisor import Observer, Supervisor
 
@@ -59,6 +61,11 @@ def _in_foreground(config: RunConfig, directory: RunDirectory) -> int:
     )
     ended = _live(config, [table.handle])
     raise_if_refused(ended)
+    if writer.gone and ended.status != "completed":
+        # The reader of our output (tee, say) went with the same Ctrl+C: the user still has to know.
+        words = f"kto-tui: {ended.status} at step {ended.step}"
+        with contextlib.suppress(OSError):
+            print(f"{words}; go on with: {resume_command(directory.path)}", file=sys.stderr)  # noqa: T201
     return ended.exit_code
 
 

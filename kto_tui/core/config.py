@@ -92,7 +92,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ] = "auto"
     weight_decay: Annotated[Annotated[float, Meta(ge=0)], Doc(_TRAIN, "AdamW's weight decay")] = 0.0
     max_grad_norm: Annotated[Positive, Doc(_TRAIN, "gradients are clipped to this norm")] = 1.0
-    seed: Annotated[Annotated[int, Meta(ge=0)], Doc(_TRAIN, "seed of everything random")] = 42
+    seed: Annotated[Annotated[int, Meta(ge=0, le=2**32 - 1)], Doc(_TRAIN, "seed of everything random")] = 42
 
     output_dir: Annotated[str | None, Doc(_SAVE, "folder of the run (default: the preset's)", "DIR")] = None
     overwrite: Annotated[bool, Doc(_SAVE, "delete the ended run that --output-dir holds, and start anew")] = (
@@ -160,6 +160,11 @@ def convert(setting: Setting, value: Any, where: str) -> Any:
 
     Raises UserError, which says what was found and what is wanted.
     """
+    if setting.name == "class_weights" and not isinstance(value, str):
+        # YAML 1.1 reads 1:1.5 as a number to the base of 60.
+        raise UserError(f'{where}: found a number; write the weights in quotes: "1:1.5"')
+    if value == "":
+        raise UserError(f"{where}: found nothing; expected {expected(setting)}")
     if setting.type is str or (not isinstance(value, str) and str in get_args(setting.type)):
         value = str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
     try:

@@ -171,7 +171,7 @@ class CommandDone(Event, frozen=True, kw_only=True):
 
 
 class RunEnded(Event, frozen=True, kw_only=True):
-    """The sitting is over. `seconds` is its length; `error` is one line, only when failed."""
+    """The sitting is over. `seconds` is its length; `error`, one line, why it failed or what was lost."""
 
     status: Literal["completed", "stopped", "failed"]
     step: int

@@ -1,5 +1,6 @@
 """From what was asked to the settings of a run: command line > --config file > preset > defaults."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,6 @@ def _converted(values: Mapping[str, Any], where: Any) -> dict[str, Any]:
 
 def _with_defaults(config: RunConfig) -> RunConfig:
     """What follows from other settings: the run's folder, and when to evaluate."""
-    output_dir = config.output_dir or "./kto_output"
+    output_dir = os.path.expanduser(config.output_dir or "./kto_output")
     eval_steps = (config.eval_steps or config.save_steps) if config.eval_dataset else config.eval_steps
     return msgspec.structs.replace(config, output_dir=output_dir, eval_steps=eval_steps)

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
+from kto_tui.core.directory import checkpoint_step
 from kto_tui.core.events import (
     AlertRaised,
     AnyEvent,
@@ -33,12 +35,16 @@ _HOLDING = ("paused", "parked")
 class RunState:
     """All that is known of a run. Times are seconds since the epoch.
 
+    `step` is the newest that this sitting has reached, or gone on from; `total_steps` the one at which
+    training ends, once it is known; `latest` the newest row, of this sitting or one before.
     `checkpoint_log` is everything that happened to checkpoints; `held_seconds` is how long this
     sitting was paused or parked, without the hold that may be going on now.
     """
 
     started: RunStarted | None = None
     sittings: int = 0
+    step: int = 0
+    total_steps: int | None = None
     stage: Stage | None = None
     stage_since: float | None = None
     progress: Progress | None = None
@@ -53,17 +59,6 @@ class RunState:
     replies: Mapping[str, CommandDone] = field(default_factory=dict)
     ended: RunEnded | None = None
     last_time: float | None = None
-
-    @property
-    def step(self) -> int:
-        """The newest step that any event of this run names."""
-        steps = [event.step for event in (self.latest, self.ended, *self.checkpoint_log[-1:]) if event]
-        return max(steps, default=0)
-
-    @property
-    def total_steps(self) -> int | None:
-        """The step at which training ends, once it is known."""
-        return self.latest.total_steps if self.latest else None
 
     @property
     def checkpoints(self) -> tuple[CheckpointSaved, ...]:
@@ -81,7 +76,7 @@ class RunState:
         if self.ended is not None:
             return self.ended.status
         if not alive:
-            return "died" if self.started else "starting"
+            return "died"
         if self.stage == "paused":
             return "paused"
         if self.stage == "parked":
@@ -98,7 +93,7 @@ class RunState:
 
 
 def apply(state: RunState, event: AnyEvent) -> RunState:
-    """The state after one more event. An event that says nothing new leaves it as it is."""
+    """The state after one more event."""
     return replace(state, last_time=event.time, **_changes(state, event))
 
 
@@ -109,6 +104,8 @@ def _changes(state: RunState, event: AnyEvent) -> dict[str, Any]:
             return _begin(state, event)
         case StageChanged():
             return _enter(state, event)
+        case Progress(stage="training"):
+            return {"progress": event, "step": max(state.step, event.done), "total_steps": event.total}
         case Progress():
             return {"progress": event}
         case ModelLoaded():
@@ -116,10 +113,17 @@ def _changes(state: RunState, event: AnyEvent) -> dict[str, Any]:
         case DataReady():
             return {"data": event}
         case StepLogged():
-            return {"latest": event}
+            return {
+                "latest": event,
+                "step": max(state.step, event.step),
+                "total_steps": event.total_steps,
+            }
         case Evaluated():
             return {"evaluation": event}
-        case CheckpointSaved() | CheckpointDeleted() | CheckpointFailed():
+        case CheckpointSaved():
+            log = (*state.checkpoint_log, event)
+            return {"checkpoint_log": log, "step": max(state.step, event.step)}
+        case CheckpointDeleted() | CheckpointFailed():
             return {"checkpoint_log": (*state.checkpoint_log, event)}
         case GpuSampled():
             return {"devices": event.devices}
@@ -128,7 +132,7 @@ def _changes(state: RunState, event: AnyEvent) -> dict[str, Any]:
         case CommandDone():
             return {"replies": {**state.replies, event.id: event}}
         case RunEnded():
-            return {"ended": event, "progress": None}
+            return {"ended": event, "progress": None, "step": max(state.step, event.step)}
 
 
 def fold(events: Iterable[AnyEvent], state: RunState | None = None) -> RunState:
@@ -140,8 +144,11 @@ def fold(events: Iterable[AnyEvent], state: RunState | None = None) -> RunState:
 
 
 def _begin(state: RunState, event: RunStarted) -> dict[str, Any]:
+    resumed = checkpoint_step(Path(event.resumed_from)) if event.resumed_from else None
     return {
         "started": event,
+        "step": resumed or 0,
+        "total_steps": None,
         "sittings": state.sittings + 1,
         "ended": None,
         "stage": None,

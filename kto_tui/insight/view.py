@@ -23,7 +23,7 @@ _STAGES = {
     "evaluating": "evaluating",
     "saving": "saving a checkpoint",
     "paused": "paused",
-    "parked": "parked: the GPU is free",
+    "parked": "parked: the device is free",
 }
 
 
@@ -107,7 +107,7 @@ def progress_view(state: RunState, status: Shown, now: float) -> ProgressView:
         return ProgressView("starting", moving=True, steps=_steps_text(state.step, state.total_steps))
     if status in OVER:
         now = state.ended.time if state.ended else state.last_time or now
-    step, total = _step_and_total(state)
+    step, total = state.step, state.total_steps
     inner = (
         state.progress
         if state.progress and state.progress.stage != "training" and status not in OVER
@@ -116,7 +116,7 @@ def progress_view(state: RunState, status: Shown, now: float) -> ProgressView:
     fraction = step / total if total else None
     if inner is not None:
         fraction = min(1.0, inner.done / inner.total) if inner.total > 0 else None
-    elif state.latest is None and state.stage not in (None, "training"):
+    elif not state.step and state.stage not in (None, "training"):
         fraction = None
     return ProgressView(
         label=_label(state, status, now),
@@ -127,13 +127,6 @@ def progress_view(state: RunState, status: Shown, now: float) -> ProgressView:
         eta_seconds=_eta(state, status, now),
         moving=status in ("starting", "running"),
     )
-
-
-def _step_and_total(state: RunState) -> tuple[int, int | None]:
-    """The step reached; a worker may report steps between two logged ones as progress of training."""
-    if state.progress and state.progress.stage == "training" and state.progress.total > 0:
-        return max(state.step, state.progress.done), state.progress.total
-    return state.step, state.total_steps
 
 
 def _steps_text(step: int, total: int | None) -> str:
@@ -183,7 +176,18 @@ class EndingView:
 
 def resume_command(directory: Path) -> str:
     """The command that goes on from the newest checkpoint, to be pasted into a shell."""
-    return f"kto-tui --resume-from-checkpoint latest --output-dir {shlex.quote(clean_text(str(directory)))}"
+    return f"kto-tui --resume-from-checkpoint latest --output-dir {_quoted(directory)}"
+
+
+def attach_command(directory: Path) -> str:
+    """The command that watches this run, to be pasted into a shell."""
+    return f"kto-tui attach {_quoted(directory)}"
+
+
+def _quoted(path: Path) -> str:
+    """A path as one word of a shell; one that begins with a dash is no option."""
+    text = clean_text(str(path))
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def ending_view(
@@ -215,5 +219,5 @@ def _advice(state: RunState, status: Shown, directory: Path) -> str:
     if state.checkpoints:
         newest = state.checkpoints[-1].step
         return f"Go on from step {newest:,}: {resume_command(directory)}"
-    settings = shlex.quote(clean_text(str(RunDirectory(directory).settings)))
+    settings = _quoted(RunDirectory(directory).settings)
     return f"No checkpoint was saved. Start anew: kto-tui --overwrite --config {settings}"

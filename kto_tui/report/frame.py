@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from kto_tui.insight.columns import GPU_MEMORY, HOST_MEMORY
 from kto_tui.insight.text import clean_text
 from kto_tui.report.width import display_width, pad, wrap
 
@@ -16,7 +17,7 @@ COLUMNS = (
     ("Chosen", 8),
     ("Reject", 8),
     ("Margin", 8),
-    ("GPU Mem", 10),
+    (GPU_MEMORY, 10),
     ("Samp/sec", 10),
     ("ETA", 9),
 )
@@ -57,10 +58,11 @@ class Frame:
         rule = "=" * WIDTH
         return [rule, self.paint(self.text(title), tone), rule]
 
-    def head(self) -> list[str]:
-        """The table's title and the names of its columns."""
+    def head(self, *, on_host: bool = False) -> list[str]:
+        """The table's title and the names of its columns. `on_host`: the memory is no GPU's."""
         side = self._side
-        names = side.join(f"{name:^{width}}" for name, width in COLUMNS)
+        titles = ((HOST_MEMORY if on_host and name == GPU_MEMORY else name, width) for name, width in COLUMNS)
+        names = side.join(f"{name:^{width}}" for name, width in titles)
         return [
             self._border("┌", "─", "┐"),
             f"{side}{TITLE:^{INNER}}{side}",

@@ -8,7 +8,19 @@ _SAMPLE = "┌─┬┐│├┼┤└┴┘→…–"
 
 
 def supports_unicode(stream: TextIO) -> bool:
-    """Whether the stream's encoding has the characters that boxes are drawn with."""
+    """Whether locale and stream have the characters that boxes are drawn with.
+
+    In the C locale Python itself writes UTF-8, which says nothing of the terminal.
+    """
+    if os.environ.get("PYTHONIOENCODING") or os.environ.get("PYTHONUTF8"):
+        return _encodes(stream)
+    names = (os.environ.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))
+    if next((name for name in names if name), "C") in ("C", "POSIX"):
+        return False
+    return _encodes(stream)
+
+
+def _encodes(stream: TextIO) -> bool:
     try:
         _SAMPLE.encode(stream.encoding or "ascii")
     except (UnicodeEncodeError, LookupError):

@@ -72,6 +72,7 @@ class TablePrinter:
         self._stage: Stage | None = None
         self._held_since = 0.0
         self._announced = False
+        self._on_host = False
         self._open = False
 
     def _first_step(self) -> int:
@@ -86,8 +87,8 @@ class TablePrinter:
                 self._on_start(event)
             case StageChanged():
                 self._on_stage(event)
-            case ModelLoaded() if not self._announced:
-                self._line(sentences.model_loaded(event))
+            case ModelLoaded():
+                self._on_model(event)
             case DataReady() if not self._announced:
                 self._line(sentences.data_ready(event))
             case StepLogged():
@@ -119,6 +120,11 @@ class TablePrinter:
         self.close()
         self._begin(event)
         self._gap()
+
+    def _on_model(self, event: ModelLoaded) -> None:
+        self._on_host = event.device == "cpu"
+        if not self._announced:
+            self._line(sentences.model_loaded(event))
 
     def _on_stage(self, event: StageChanged) -> None:
         before, self._stage = self._stage, event.stage
@@ -199,7 +205,7 @@ class TablePrinter:
         self._announce()
         if not self._open:
             self._open = True
-            self._put(self._frame.head())
+            self._put(self._frame.head(on_host=self._on_host))
 
     # The end
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from kto_tui.core.config import RunConfig, to_yaml
 from kto_tui.core.directory import RunDirectory, checkpoint_step
 from kto_tui.core.errors import UserError
-from kto_tui.run.lock import RunLock
+from kto_tui.run.lock import RunLock, in_use
 from kto_tui.run.registry import is_alive
 
 _START_SECONDS = 30.0
@@ -22,16 +22,25 @@ def check_output_dir(config: RunConfig) -> RunDirectory:
     directory = RunDirectory.at(config.output_dir)
     _check_writable(directory.path)
     if is_alive(directory):
+        raise in_use(directory.path)
+    if directory.holds_run():
+        if not (config.overwrite or _resumes(config, directory)):
+            raise UserError(
+                f"--output-dir {directory.path}: holds a run already; go on with "
+                "--resume-from-checkpoint latest, choose another --output-dir, or delete it with --overwrite"
+            )
+    elif strangers := [path.name for path in _folders(directory)]:
         raise UserError(
-            f"--output-dir {directory.path}: a run is alive there; watch it with: "
-            f"kto-tui attach {directory.path}"
-        )
-    if directory.holds_run() and not (config.overwrite or config.resume_from_checkpoint):
-        raise UserError(
-            f"--output-dir {directory.path}: holds a run already; go on with "
-            "--resume-from-checkpoint latest, choose another --output-dir, or delete it with --overwrite"
+            f"--output-dir {directory.path}: holds {strangers[0]}, which no run of kto-tui wrote; "
+            "choose another --output-dir"
         )
     return directory
+
+
+def _resumes(config: RunConfig, directory: RunDirectory) -> bool:
+    """Whether the checkpoint to go on from is this run's own: two runs in one folder would mix."""
+    checkpoint = config.resume_from_checkpoint
+    return checkpoint is not None and Path(checkpoint).resolve().parent == directory.path.resolve()
 
 
 def _check_writable(path: Path) -> None:
@@ -50,13 +59,15 @@ def create(config: RunConfig, directory: RunDirectory) -> None:
     try:
         directory.path.mkdir(parents=True, exist_ok=True)
         with RunLock(directory.lock):
-            if config.overwrite:
+            if config.overwrite and directory.holds_run():
                 _empty(directory)
             _write_settings(config, directory.settings)
     except FileExistsError:
         raise UserError(f"--output-dir {directory.path}: another run was started there just now") from None
     except OSError as error:
-        raise UserError(f"--output-dir {directory.path}: cannot be written: {error.strerror}") from None
+        raise UserError(
+            f"--output-dir {directory.path}: cannot be written: {error.strerror or error}"
+        ) from None
 
 
 def _write_settings(config: RunConfig, path: Path) -> None:
@@ -81,12 +92,24 @@ def discard(directory: RunDirectory) -> None:
 
 def _empty(directory: RunDirectory) -> None:
     """Delete what a run wrote, but for its lock. What is not a run's stays."""
-    folders = {directory.final_model, directory.base_model, directory.staging}
-    for child in directory.path.iterdir():
-        if child in folders or checkpoint_step(child) is not None:
+    for child in _folders(directory):
+        if child.is_symlink():
+            child.unlink()
+        else:
             shutil.rmtree(child)
     for path in (directory.settings, directory.events, directory.commands, directory.log):
         path.unlink(missing_ok=True)
+
+
+def _folders(directory: RunDirectory) -> list[Path]:
+    """What is there under the names of a run's folders."""
+    named = {directory.final_model, directory.base_model, directory.staging}
+    children = sorted(directory.path.iterdir()) if directory.path.is_dir() else []
+    return [
+        child
+        for child in children
+        if child.is_dir() and (child in named or checkpoint_step(child) is not None)
+    ]
 
 
 def start_detached(directory: RunDirectory, resume_from: str | None) -> subprocess.Popen[bytes]:
@@ -94,9 +117,10 @@ def start_detached(directory: RunDirectory, resume_from: str | None) -> subproce
 
     What it and its libraries print goes to run.log. Raises UserError if it ends before.
     """
-    command = [sys.executable, "-m", "kto_tui", "supervise", str(directory.path)]
+    command = [sys.executable, "-m", "kto_tui", "supervise"]
     if resume_from is not None:
-        command += ["--resume-from-checkpoint", resume_from]
+        command += [f"--resume-from-checkpoint={resume_from}"]
+    command += ["--", str(directory.path)]
     with directory.log.open("ab") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
@@ -106,7 +130,10 @@ def start_detached(directory: RunDirectory, resume_from: str | None) -> subproce
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
             process.wait()
-            raise UserError(f"the run did not start; its last words: {last_lines(directory.log, 1)}")
+            words = last_lines(directory.log, 1)
+            if resume_from is None:
+                discard(directory)
+            raise UserError(f"the run did not start; its last words: {words}")
         time.sleep(0.02)
     return process
 

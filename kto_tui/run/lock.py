@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from kto_tui.core.errors import UserError
+from kto_tui.insight.view import attach_command
 
 
 class RunLock:
@@ -22,10 +23,7 @@ class RunLock:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
         if not _take(descriptor):
             os.close(descriptor)
-            raise UserError(
-                f"{self._path.parent} is in use by a run that is alive; watch it with: "
-                f"kto-tui attach {self._path.parent}"
-            )
+            raise in_use(self._path.parent)
         os.set_inheritable(descriptor, False)
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
@@ -43,6 +41,11 @@ class RunLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def in_use(path: Path) -> UserError:
+    """What to say when somebody else's run lives in this folder."""
+    return UserError(f"--output-dir {path}: a run is alive there; watch it with: {attach_command(path)}")
 
 
 def _take(descriptor: int) -> bool:

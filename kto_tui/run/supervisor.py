@@ -84,12 +84,17 @@ class Supervisor:
             return self._ended
 
     def _let_worker_finish(self) -> None:
-        """Whatever ended the sitting, a worker that is still there saves its work before it goes."""
+        """Whatever ended the sitting, a worker that is still there saves its work before it goes.
+
+        If the supervisor itself has failed, that may take a step: only a signal cuts it short.
+        """
         if self._worker is None:
             return
         if self._ended is None:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
             self._worker.send(new_command("stop"))
-        self._worker.wait(CLOSING_SECONDS)
+        self._worker.wait(None if self._ended is None else CLOSING_SECONDS)
         self._worker.kill()
 
     def _listen(self) -> None:
@@ -208,16 +213,22 @@ class Supervisor:
             self._answer(command, outcome, detail)
 
     def _on_signals(self) -> None:
-        """The first signal asks for a checkpoint and the end; one more ends the run at once."""
+        """The first signal asks for a checkpoint and the end; Ctrl+C once more ends the run at once.
+
+        SIGTERM may come twice by itself (to the process and to its group): it never costs the work.
+        """
         seen, self._signals_seen = self._signals_seen, len(self._signals)
         if seen == self._signals_seen or self._ended is not None:
             return
-        if seen == 0 and self._signals_seen == 1:
+        if seen == 0:
             self._on_command(new_command("stop"))
-            return
+        elif signal.SIGINT in self._signals[seen:]:
+            self._end_at_once()
+
+    def _end_at_once(self) -> None:
         if self._worker is not None:
             self._worker.kill()
-        error = "ended at once, at a second signal; steps since the last checkpoint are lost"
+        error = "ended at once, at a second Ctrl+C; steps since the last checkpoint are lost"
         self._end(RunEnded(status="stopped", step=self._step, seconds=0, error=error))
 
 

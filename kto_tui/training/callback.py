@@ -7,7 +7,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from kto_tui.core.events import SaveReason, StageChanged
-from kto_tui.training.sitting import Sitting
+from kto_tui.training.sitting import STEP_SECONDS, Sitting
 from kto_tui.training.trainer import EvaluationCut, SteeredTrainer
 
 
@@ -20,12 +20,14 @@ class StepBoundary(TrainerCallback):
         self._first_step = 0
         self._evaluated_batches = 0
         self._report_evaluation = sitting.progress("evaluating")
+        self._report_step = sitting.progress("training", STEP_SECONDS)
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if resumed := self._sitting.resumed:
             self._trainer.restore_accumulators(resumed)
         self._first_step = self._sitting.step = state.global_step
         self._sitting.emitter.emit(StageChanged(stage="training"))
+        self._report_step(state.global_step, state.max_steps, "")
 
     def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if state.global_step == self._first_step:
@@ -35,6 +37,7 @@ class StepBoundary(TrainerCallback):
         sitting, step = self._sitting, state.global_step
         sitting.step = step
         sitting.speedometer.end_step()
+        self._report_step(step, state.max_steps, "")
         sitting.steering.poll()
         last = step >= state.max_steps
         control.should_log = last or step % sitting.config.logging_steps == 0

@@ -14,6 +14,7 @@ from kto_tui.training.speed import Speedometer
 from kto_tui.training.steering import Steering
 
 PROGRESS_SECONDS = 0.25
+STEP_SECONDS = 1.0
 
 
 @dataclass
@@ -37,17 +38,24 @@ class Sitting:
         path = self.config.resume_from_checkpoint
         return Path(path) if path else None
 
-    def progress(self, stage: Stage) -> Callable[[int, int, str], None]:
-        """A report(done, total, detail) that emits at most four readings a second, and the last one."""
-        return Throttled(self.emitter, stage).report
+    def progress(self, stage: Stage, seconds: float = PROGRESS_SECONDS) -> Callable[[int, int, str], None]:
+        """A report(done, total, detail) that emits a reading every so many seconds, and the last one."""
+        return Throttled(self.emitter, stage, seconds).report
 
 
 class Throttled:
     """Progress of one stage, thinned out to what a person can see."""
 
-    def __init__(self, emitter: Emitter, stage: Stage, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        emitter: Emitter,
+        stage: Stage,
+        seconds: float = PROGRESS_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._emitter = emitter
         self._stage = stage
+        self._seconds = seconds
         self._clock = clock
         self._last: tuple[float, str] | None = None
 
@@ -55,7 +63,7 @@ class Throttled:
         """A reading. The first of each detail and the last (done = total) always go out."""
         now = self._clock()
         fresh = self._last is None or self._last[1] != detail
-        if fresh or done == total or self._last is None or now - self._last[0] >= PROGRESS_SECONDS:
+        if fresh or done == total or self._last is None or now - self._last[0] >= self._seconds:
             self._last = (now, detail)
             self._emitter.emit(Progress(stage=self._stage, done=done, total=total, detail=detail))
 

@@ -5,6 +5,8 @@ from pathlib import Path
 from kto_tui.core.commands import CommandName
 from kto_tui.core.events import (
     AnyEvent,
+    CheckpointDeleted,
+    CheckpointSaved,
     CommandDone,
     Progress,
     RunEnded,
@@ -63,8 +65,24 @@ def test_a_new_sitting_begins_its_own_clock() -> None:
     state = fold([*first, begun(1000)])
     assert state.elapsed_seconds(1010) == 10
     assert state.sittings == 2
-    assert state.step == 5
+    assert (state.step, state.total_steps) == (0, None)
     assert state.status(alive=True) != "stopped"
+    resumed = RunStarted(run_id="r", versions={}, host="h", devices=(), resumed_from="out/checkpoint-4")
+    assert fold([*first, resumed]).step == 4
+
+
+def test_the_step_is_the_newest_that_was_reached() -> None:
+    saved = CheckpointSaved(step=7, path="checkpoint-7", bytes=1, seconds=1, reason="paused")
+    deleted = CheckpointDeleted(step=2, path="checkpoint-2")
+    state = fold([begun(0), stage("training", 1), logged(5, 10), saved, deleted])
+    assert (state.step, state.total_steps) == (7, 100)
+    state = fold([Progress(stage="training", done=8, total=10), stage("saving", 9)], state)
+    assert state.step == 8
+
+
+def test_a_run_that_never_began_and_is_not_alive_has_died() -> None:
+    assert RunState().status(alive=False) == "died"
+    assert RunState().status(alive=True) == "starting"
 
 
 def test_the_eta_counts_down_while_running_only() -> None:

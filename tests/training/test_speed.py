@@ -58,7 +58,7 @@ class Closed(queue.Queue[Event]):
 
 def test_progress_is_thinned_out_but_its_ends_are_not() -> None:
     clock, events = Clock(), Closed()
-    throttled = Throttled(Emitter(events), "preparing_data", clock)
+    throttled = Throttled(Emitter(events), "preparing_data", clock=clock)
     for done in range(1, 101):
         clock.now += 0.01
         throttled.report(done, 100, "tokenizing")

@@ -144,7 +144,9 @@ async def test_a_supervisor_that_died_is_noticed(tmp_path: Path) -> None:
 async def test_without_a_checkpoint_no_resume_is_promised() -> None:
     driven = Driven(Path("out"), [*fake.opening(), fake.ended("failed", 0, AT, "boom")], alive=False)
     async with driven.open() as pilot:
-        await driven.shows(pilot, "No checkpoint was saved. Start anew: kto-tui --overwrite --output-dir out")
+        await driven.shows(
+            pilot, "No checkpoint was saved. Start anew: kto-tui --overwrite --config out/run.yaml"
+        )
 
 
 async def test_a_run_that_is_resumed_while_watched_goes_on(tmp_path: Path) -> None:

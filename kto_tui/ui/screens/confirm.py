@@ -11,7 +11,10 @@ from textual.widgets import Static
 
 
 class ConfirmScreen(ModalScreen[bool]):
-    """Returns True only for y: enter alone never says yes."""
+    """Returns True only for y: enter alone never says yes.
+
+    The answers stand before the explanation, so that a small terminal shows them.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "yes"),
@@ -26,7 +29,7 @@ class ConfirmScreen(ModalScreen[bool]):
 
     def compose(self) -> ComposeResult:
         text = Content("\n\n").join(
-            [Content.styled(self._question, "bold"), Content(self._explanation), Content(self._answers)]
+            [Content.styled(self._question, "bold"), Content(self._answers), Content(self._explanation)]
         )
         with Vertical(classes="dialog"):
             yield Static(text, markup=False)
