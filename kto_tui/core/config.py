@@ -194,10 +194,10 @@ def _members(kind: Any) -> tuple[Any, ...]:
 
 def _bounds(meta: Meta) -> str:
     if meta.ge is not None and meta.le is not None:
-        return f" from {meta.ge:g} to {meta.le:g}"
+        return f" from {meta.ge} to {meta.le}"
     if meta.gt is not None:
-        return f" above {meta.gt:g}"
-    return f" of at least {meta.ge:g}" if meta.ge is not None else ""
+        return f" above {meta.gt}"
+    return f" of at least {meta.ge}" if meta.ge is not None else ""
 
 
 def class_weights(text: str) -> tuple[float, float] | None:

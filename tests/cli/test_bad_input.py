@@ -47,7 +47,9 @@ def test_unknown_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--batchsize" in refused(capsys, "--model-size", "tiny", "--batchsize", "3")
 
 
-@pytest.mark.parametrize(("value", "found"), [("0", "'0'"), ("-1", "'-1'"), ("many", "'many'"), ("", "nothing")])
+@pytest.mark.parametrize(
+    ("value", "found"), [("0", "'0'"), ("-1", "'-1'"), ("many", "'many'"), ("", "nothing")]
+)
 def test_save_steps_out_of_bounds(capsys: pytest.CaptureFixture[str], value: str, found: str) -> None:
     line = refused(capsys, "--model-size", "tiny", f"--save-steps={value}")
     assert f"--save-steps: found {found}; expected a whole number of at least 1" in line

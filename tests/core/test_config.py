@@ -67,6 +67,9 @@ def test_command_line_wins_over_file_over_preset_over_default(tmp_path: Path) ->
         ("save_steps: 0", "key 'save_steps': found 0"),
         ("- a\n- b", "expected settings as key: value"),
         ("a: [", "not YAML"),
+        ("class_weights: 1:1.5", "write the weights in quotes"),
+        ("seed: 4294967296", "from 0 to 4294967295"),
+        ("output_dir: ''", "found nothing"),
         ("\x00", "not YAML"),
     ],
 )
@@ -135,3 +138,8 @@ def test_settings_of_a_newer_version_are_not_read(tmp_path: Path) -> None:
     assert recorded_settings(RunDirectory(tmp_path)) is None
     assert recorded_settings(RunDirectory(tmp_path / "none")) is None
     assert isinstance(RunConfig(), RunConfig)
+
+
+def test_a_home_folder_is_meant_by_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert resolve({"model_size": "tiny", "output_dir": "~/run"}).output_dir == str(tmp_path / "run")

@@ -7,6 +7,7 @@ import os
 import queue
 import signal
 import struct
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,12 @@ def dies(config: RunConfig, events: Any, commands: Any) -> None:
     events.close()
     events.join_thread()
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def never_listens(config: RunConfig, events: Any, commands: Any) -> None:
+    """Be busy for longer than anybody waits, as in a step that hangs."""
+    events.put(StepLogged(step=1, total_steps=2, epoch=0, metrics={}))
+    threading.Event().wait(600)
 
 
 def deaf(config: RunConfig, events: Any, commands: Any) -> None:

@@ -29,8 +29,32 @@ def stream(encoding: str) -> io.TextIOWrapper:
 
 
 @pytest.mark.parametrize(("encoding", "able"), [("utf-8", True), ("ascii", False), ("latin-1", False)])
-def test_boxes_need_an_encoding_that_has_them(encoding: str, able: bool) -> None:
+def test_boxes_need_an_encoding_that_has_them(
+    encoding: str, able: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "en_US.UTF-8")
     assert supports_unicode(stream(encoding)) is able
+
+
+@pytest.mark.parametrize(
+    ("environment", "able"),
+    [
+        ({"LC_ALL": "C", "LANG": "en_US.UTF-8"}, False),
+        ({"LANG": "POSIX"}, False),
+        ({}, False),
+        ({"LANG": "C.UTF-8"}, True),
+        ({"LC_CTYPE": "de_DE.UTF-8", "LANG": "C"}, True),
+        ({"LC_ALL": "C", "PYTHONUTF8": "1"}, True),
+    ],
+)
+def test_boxes_need_a_locale_that_has_them(
+    environment: dict[str, str], able: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LC_ALL", "LC_CTYPE", "LANG", "PYTHONUTF8", "PYTHONIOENCODING"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert supports_unicode(stream("utf-8")) is able
 
 
 def test_colour_is_for_terminals_that_know_it(monkeypatch: pytest.MonkeyPatch) -> None:

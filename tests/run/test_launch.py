@@ -8,7 +8,8 @@ from kto_tui.cli import start
 from kto_tui.core.config import RunConfig
 from kto_tui.core.directory import RunDirectory
 from kto_tui.core.errors import UserError
-from kto_tui.run.launch import create, discard
+from kto_tui.insight.view import attach_command
+from kto_tui.run.launch import check_output_dir, create, discard, start_detached
 from kto_tui.run.lock import RunLock, is_held
 from tests.fakes import worker
 
@@ -67,3 +68,56 @@ def test_what_the_worker_refuses_leaves_no_folder(
     with pytest.raises(UserError, match="model x: no such model"):
         start._in_foreground(config, directory)
     assert not directory.path.exists()
+
+
+def test_folders_that_no_run_of_ours_wrote_are_left_alone(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    directory.checkpoint(500).mkdir(parents=True)
+    (directory.checkpoint(500) / "pytorch_model.bin").write_text("mine")
+    config = RunConfig(output_dir=str(directory.path), overwrite=True)
+    with pytest.raises(UserError, match="holds checkpoint-500, which no run of kto-tui wrote"):
+        check_output_dir(config)
+
+
+def test_a_link_is_removed_and_not_what_it_leads_to(tmp_path: Path) -> None:
+    directory = old_run(tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "model").write_text("mine")
+    directory.checkpoint(9).symlink_to(elsewhere)
+    create(RunConfig(output_dir=str(directory.path), overwrite=True), directory)
+    assert (elsewhere / "model").read_text() == "mine"
+    assert not directory.checkpoint(9).exists()
+
+
+def test_the_checkpoint_of_one_run_does_not_go_on_in_the_folder_of_another(tmp_path: Path) -> None:
+    directory = old_run(tmp_path)
+    other = tmp_path / "other" / "checkpoint-9"
+    config = RunConfig(output_dir=str(directory.path), resume_from_checkpoint=str(other))
+    with pytest.raises(UserError, match="holds a run already"):
+        check_output_dir(config)
+    own = RunConfig(
+        output_dir=str(directory.path), resume_from_checkpoint=str(directory.checkpoint(5).resolve())
+    )
+    assert check_output_dir(own) == directory
+
+
+def test_a_supervisor_that_does_not_start_leaves_no_folder(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    directory.path.mkdir()
+    directory.settings.write_text("from_the_future: 1\n")
+    with pytest.raises(UserError, match=r"did not start; its last words: .*no settings that can be read"):
+        start_detached(directory, None)
+    assert not directory.path.exists()
+
+
+def test_a_folder_whose_name_begins_with_a_dash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert attach_command(Path("-x")) == "kto-tui attach ./-x"
+    with pytest.raises(UserError, match="no settings that can be read"):
+        start_detached(made(RunDirectory.at("-x")), None)
+
+
+def made(directory: RunDirectory) -> RunDirectory:
+    directory.path.mkdir()
+    return directory

@@ -20,6 +20,7 @@ from kto_tui.core.events import (
     CheckpointSaved,
     CommandDone,
     Event,
+    GpuSampled,
     RunEnded,
     StageChanged,
     StepLogged,
@@ -163,16 +164,28 @@ def test_a_signal_saves_and_ends_with_its_code(tmp_path: Path, number: signal.Si
     assert directory.checkpoints()
 
 
-def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
-    config, _ = make_run(tmp_path, max_steps=100_000)
+def test_ctrl_c_once_more_ends_at_once(tmp_path: Path) -> None:
+    config, directory = make_run(tmp_path)
 
-    def twice() -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+    def interrupt() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
-    ended = live(config, Script((at_step(2), twice)))
-    assert ended.exit_code == 130
+    script = Script((at_step(1), interrupt), (lambda event: isinstance(event, GpuSampled), interrupt))
+    ended = live(config, script, entry=worker.never_listens)
+    assert (ended.status, ended.exit_code) == ("stopped", 130)
     assert "at once" in (ended.error or "")
+    assert directory.checkpoints() == []
+
+
+def test_sigterm_twice_does_not_cost_the_work(tmp_path: Path) -> None:
+    config, directory = make_run(tmp_path, max_steps=100_000)
+
+    def terminate() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    script = Script((at_step(1), terminate), (at_step(2), terminate), (at_step(3), terminate))
+    assert live(config, script).exit_code == 143
+    assert directory.checkpoints()
 
 
 def test_a_killed_worker_is_said_so(tmp_path: Path) -> None:
