@@ -44,7 +44,6 @@ def _find(run_dir: str | None) -> RunDirectory:
 def watch(directory: RunDirectory, config: RunConfig | None) -> int:
     """The dashboard on a run. Leaving it changes nothing in the run."""
     from kto_tui.ui.app import DashboardApp
-    from kto_tui.ui.terminal import lasting_terminal
 
     def send(name: CommandName) -> Command:
         command = new_command(name)
@@ -54,8 +53,7 @@ def watch(directory: RunDirectory, config: RunConfig | None) -> int:
     app = DashboardApp(
         directory, config, alive=lambda: is_alive(directory), send=send if is_alive(directory) else None
     )
-    with lasting_terminal():
-        outcome = app.run()
+    outcome = app.run()
     if outcome is None:
         return app.return_code or 1  # The dashboard crashed, and has said how.
     alive, ended = is_alive(directory), app.state.ended

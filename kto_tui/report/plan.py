@@ -5,7 +5,7 @@ import math
 from kto_tui.core.config import GROUPS, START_ONLY, RunConfig, settings
 from kto_tui.core.counts import Counts
 from kto_tui.insight.text import clean_text
-from kto_tui.report.columns import Side, aligned
+from kto_tui.report.aligned import Side, aligned
 
 _SIDES: tuple[Side, ...] = ("left", "left")
 

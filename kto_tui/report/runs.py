@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kto_tui.insight.text import format_duration, format_metric
-from kto_tui.report.columns import Side, aligned
+from kto_tui.report.aligned import Side, aligned
 from kto_tui.report.frame import Frame
 from kto_tui.report.width import shorten
 from kto_tui.run.registry import RunSummary

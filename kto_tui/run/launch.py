@@ -11,6 +11,7 @@ from kto_tui.core.config import RunConfig, to_yaml
 from kto_tui.core.directory import RunDirectory, checkpoint_step
 from kto_tui.core.errors import UserError
 from kto_tui.run.lock import RunLock, in_use
+from kto_tui.run.log import log_tail
 from kto_tui.run.registry import is_alive
 
 _START_SECONDS = 30.0
@@ -130,21 +131,9 @@ def start_detached(directory: RunDirectory, resume_from: str | None) -> subproce
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
             process.wait()
-            words = last_lines(directory.log, 1)
+            words = "".join(log_tail(directory.log, 1))
             if resume_from is None:
                 discard(directory)
             raise UserError(f"the run did not start; its last words: {words}")
         time.sleep(0.02)
     return process
-
-
-def last_lines(path: Path, count: int) -> str:
-    """The last lines of a text file, or what is there of it."""
-    try:
-        with path.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - 65536))
-            tail = file.read()
-    except OSError:
-        return ""
-    return "\n".join(tail.decode(errors="replace").rstrip().splitlines()[-count:])

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Literal
 
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.message import Message
 from textual.screen import Screen
 
@@ -13,22 +13,20 @@ from kto_tui.core.directory import RunDirectory
 from kto_tui.insight.state import RunState
 from kto_tui.run.journal import JournalReader
 from kto_tui.ui.feed import EventSource, Feed, News
+from kto_tui.ui.requests import Requests, Send
 from kto_tui.ui.screens.dashboard import DashboardScreen
-from kto_tui.ui.steering import Send, Steering
-from kto_tui.ui.terminal import Terminal, exit_on_signals, prefers_light
+from kto_tui.ui.terminal import TerminalApp
 
 Outcome = Literal["detached", "ended"]
 
 
-class DashboardApp(App[Outcome]):
+class DashboardApp(TerminalApp[Outcome]):
     """Shows one run and passes requests on. Returns whether the run was alive when its user left.
 
     `alive` says whether a supervisor holds the run. `send` writes a request down and returns it with its
     id; None where there is no run to ask. `source` replaces the run's journal.
     """
 
-    TITLE = "kto-tui"
-    CSS_PATH = "theme.tcss"
     # Textual declares these in a way that lets no subclass call them class variables.
     HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (60, "-narrow"), (120, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-flat"), (20, "-short"), (34, "-tall")]  # noqa: RUF012
@@ -51,14 +49,9 @@ class DashboardApp(App[Outcome]):
         source: EventSource | None = None,
     ) -> None:
         super().__init__()
-        # A smooth scroll is many frames over a slow line, and shows nothing more.
-        self.animation_level = "none"
-        self._terminal = Terminal()
-        self._dashboard = DashboardScreen(directory, config, Steering(send, clock), clock)
+        self._dashboard = DashboardScreen(directory, config, Requests(send, clock), clock)
         reader = source or JournalReader(directory.events)
         self._feed = Feed(reader, directory.log, alive, lambda news: self.post_message(self.NewsCame(news)))
-        if prefers_light() and self.theme == "textual-dark":
-            self.theme = "textual-light"
 
     @property
     def state(self) -> RunState:
@@ -67,10 +60,6 @@ class DashboardApp(App[Outcome]):
 
     def get_default_screen(self) -> Screen[None]:
         return self._dashboard
-
-    def on_mount(self) -> None:
-        exit_on_signals(self.leave)
-        self.set_interval(1.0, self._check_terminal)
 
     def on_ready(self) -> None:
         """The screen has been painted: from here on there are panes to fill."""
@@ -90,9 +79,6 @@ class DashboardApp(App[Outcome]):
     def on_dashboard_screen_left(self) -> None:
         self.leave()
 
-    async def action_quit(self) -> None:
-        self.leave()
-
     def action_help_quit(self) -> None:
         self.notify("Press d to leave the dashboard; the run goes on.", markup=False)
 
@@ -101,7 +87,3 @@ class DashboardApp(App[Outcome]):
         for command in super().get_system_commands(screen):
             if command.title not in ("Quit", "Keys"):
                 yield command
-
-    def _check_terminal(self) -> None:
-        if self._terminal.is_gone():
-            self.leave()

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
@@ -12,22 +12,19 @@ from kto_tui.insight.lines import moment_text
 from kto_tui.insight.text import clean_text, format_metric
 from kto_tui.run.registry import RunSummary
 from kto_tui.ui.screens.confirm import ConfirmScreen
-from kto_tui.ui.terminal import Terminal, exit_on_signals, lasting_terminal, prefers_light
+from kto_tui.ui.terminal import TerminalApp
 
 Choice = Literal["resume", "overwrite", "attach", "quit"]
 
 
 def ask_existing_run(summary: RunSummary) -> Choice:
     """Ask on the terminal. "quit" also if the user's terminal or patience is gone."""
-    with lasting_terminal():
-        return ExistingRunApp(summary).run() or "quit"
+    return ExistingRunApp(summary).run() or "quit"
 
 
-class ExistingRunApp(App[Choice]):
+class ExistingRunApp(TerminalApp[Choice]):
     """Says what the directory holds, and offers only what can be done with it."""
 
-    TITLE = "kto-tui"
-    CSS_PATH = "theme.tcss"
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "choose('resume')", "resume"),
@@ -38,19 +35,12 @@ class ExistingRunApp(App[Choice]):
 
     def __init__(self, summary: RunSummary) -> None:
         super().__init__()
-        self._terminal = Terminal()
         self._summary = summary
-        if prefers_light() and self.theme == "textual-dark":
-            self.theme = "textual-light"
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog ask"):
             yield Static(self._question(), markup=False)
         yield Footer()
-
-    def on_mount(self) -> None:
-        exit_on_signals(self._give_up)
-        self.set_interval(1.0, self._check_terminal)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "overwrite":
@@ -74,18 +64,11 @@ class ExistingRunApp(App[Choice]):
         )
         self.push_screen(question, lambda yes: self.exit("overwrite") if yes else None)
 
-    async def action_quit(self) -> None:
-        self._give_up()
-
     def action_help_quit(self) -> None:
-        self._give_up()
+        self.leave()
 
-    def _give_up(self) -> None:
+    def leave(self) -> None:
         self.exit("quit")
-
-    def _check_terminal(self) -> None:
-        if self._terminal.is_gone():
-            self._give_up()
 
     def _question(self) -> Content:
         path = clean_text(str(self._summary.directory.path))

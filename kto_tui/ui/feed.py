@@ -11,12 +11,10 @@ from kto_tui.core.events import AnyEvent
 from kto_tui.insight.columns import Widths
 from kto_tui.insight.history import Row, RowMaker
 from kto_tui.insight.state import RunState, apply
-from kto_tui.insight.text import clean_text
+from kto_tui.run.log import log_tail
 
 POST_SECONDS = 0.2
 ALIVE_SECONDS = 1.0
-LOG_LINES = 15
-_LOG_BYTES = 1 << 16
 
 
 class EventSource(Protocol):
@@ -124,23 +122,3 @@ class Feed:
     def _tail(self, alive: bool) -> tuple[str, ...]:
         troubled = self._state.status(alive) in ("failed", "died")
         return log_tail(self._log) if troubled else ()
-
-
-def log_tail(path: Path, lines: int = LOG_LINES) -> tuple[str, ...]:
-    """The last lines of a log that say something, safe to show. None if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - _LOG_BYTES))
-            text = file.read().decode("utf-8", "replace")
-    except OSError:
-        return ()
-    shown = [_as_seen(line) for line in text.split("\n")]
-    return tuple(line for line in shown if line.strip())[-lines:]
-
-
-def _as_seen(line: str) -> str:
-    """A line as a terminal would leave it: what follows the last carriage return, indentation kept."""
-    visible = next((part for part in reversed(line.split("\r")) if part.strip()), "")
-    indent = len(visible) - len(visible.lstrip(" "))
-    return " " * indent + clean_text(visible)

@@ -6,7 +6,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
+
+from textual.app import App
+
+Answer = TypeVar("Answer")
 
 
 def exit_on_signals(leave: Callable[[], None]) -> None:
@@ -81,3 +85,38 @@ def _stdin_is_terminal() -> bool:
 def prefers_light() -> bool:
     """Whether COLORFGBG, which rxvt, Konsole and others set, says that the background is light."""
     return os.environ.get("COLORFGBG", "").rpartition(";")[2] in ("7", "15")
+
+
+class TerminalApp(App[Answer]):
+    """An app that gives its terminal back however it ends, and ends when its terminal is gone."""
+
+    TITLE = "kto-tui"
+    CSS_PATH = "theme.tcss"
+
+    def __init__(self) -> None:
+        super().__init__()
+        # A smooth scroll is many frames over a slow line, and shows nothing more.
+        self.animation_level = "none"
+        self._terminal = Terminal()
+        if prefers_light() and self.theme == "textual-dark":
+            self.theme = "textual-light"
+
+    def run(self, *arguments: Any, **options: Any) -> Answer | None:
+        """Draw until it is left. Returns the answer, or None after a crash."""
+        with lasting_terminal():
+            return super().run(*arguments, **options)
+
+    def on_mount(self) -> None:
+        exit_on_signals(self.leave)
+        self.set_interval(1.0, self._check_terminal)
+
+    def leave(self) -> None:
+        """End without having been asked to."""
+        self.exit()
+
+    def _check_terminal(self) -> None:
+        if self._terminal.is_gone():
+            self.leave()
+
+    async def action_quit(self) -> None:
+        self.leave()

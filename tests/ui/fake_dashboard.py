@@ -11,7 +11,6 @@ from kto_tui.core.commands import Command, CommandName, append_command, new_comm
 from kto_tui.core.config import RunConfig
 from kto_tui.core.directory import RunDirectory
 from kto_tui.ui.app import DashboardApp
-from kto_tui.ui.terminal import lasting_terminal
 
 
 def main() -> None:
@@ -41,9 +40,7 @@ def main() -> None:
         send=None if options.dead else send,
         source=Broken() if options.broken else None,  # type: ignore[arg-type]
     )
-    with lasting_terminal():
-        outcome = app.run()
-    print("outcome:", outcome)
+    print("outcome:", app.run())
     sys.exit(app.return_code)
 
 

@@ -18,9 +18,9 @@ from kto_tui.insight.lines import Line, checkpoint_line, notices
 from kto_tui.insight.state import RunState
 from kto_tui.insight.view import OVER, Shown, ending_view, header_view, progress_view, shown_status
 from kto_tui.ui.feed import News
+from kto_tui.ui.requests import Requests
 from kto_tui.ui.screens.confirm import ConfirmScreen
 from kto_tui.ui.screens.help import HelpScreen
-from kto_tui.ui.steering import Steering
 from kto_tui.ui.widgets.checkpoint_log import CheckpointLog
 from kto_tui.ui.widgets.ending import EndingBanner
 from kto_tui.ui.widgets.gauge import MemoryGauge
@@ -54,13 +54,13 @@ class DashboardScreen(Screen[None]):
         self,
         directory: RunDirectory,
         config: RunConfig | None,
-        steering: Steering,
+        requests: Requests,
         clock: Callable[[], float],
     ) -> None:
         super().__init__()
         self._directory = directory
         self._config = config
-        self._steering = steering
+        self._requests = requests
         self._clock = clock
         self._opened = clock()
         self.state = RunState()
@@ -133,10 +133,10 @@ class DashboardScreen(Screen[None]):
 
     def _show_requests(self) -> None:
         """The header and the messages: what changes with a request."""
-        waiting = self._steering.waiting(self.state, self.over)
+        waiting = self._requests.waiting(self.state, self.over)
         path = self._directory.path
         self._header.view = header_view(self.state, self._config, path, self.status, waiting)
-        self._notices.lines = notices(self.state, self._steering.asked, self.over)
+        self._notices.lines = notices(self.state, self._requests.asked, self.over)
 
     def _tick(self) -> None:
         """Once a second: time passes on the screen even when the run has nothing to say."""
@@ -159,19 +159,13 @@ class DashboardScreen(Screen[None]):
 
     def action_steer(self, name: CommandName) -> None:
         """Ask the run for something; the messages show what becomes of it."""
-        refusal = self._steering.ask(name, self.state, self.over)
+        refusal = self._requests.ask(name, self.state, self.over)
         if refusal:
             self.notify(refusal, severity="warning", markup=False)
         self._show_requests()
 
     def action_unpark(self) -> None:
         self.action_steer("resume")
-
-    def action_toggle_pause(self) -> None:
-        self.action_steer("resume" if self.status in ("paused", "parked") else "pause")
-
-    def action_toggle_park(self) -> None:
-        self.action_steer("resume" if self.status == "parked" else "park")
 
     def action_stop(self) -> None:
         """Ask the user first: a stop ends the run."""
@@ -206,12 +200,15 @@ class DashboardScreen(Screen[None]):
             yield SystemCommand("Quit", "Leave the dashboard (d)", self.action_leave)
             return
         holding = self.status in ("paused", "parked")
-        pause = "Go on from where the run holds (p)" if holding else "Save a checkpoint and hold (p)"
-        yield SystemCommand("Resume" if holding else "Pause", pause, self.action_toggle_pause)
-        yield SystemCommand(
-            "Checkpoint", "Save a checkpoint now and go on (c)", partial(self.action_steer, "checkpoint")
-        )
+        if holding:
+            yield self._steer("resume", "Go on from where the run holds (p)")
+        else:
+            yield self._steer("pause", "Save a checkpoint and hold (p)")
+        yield self._steer("checkpoint", "Save a checkpoint now and go on (c)")
         if self.status != "parked":
-            yield SystemCommand("Park", "Save, and let the GPU go until resumed (k)", self.action_toggle_park)
+            yield self._steer("park", "Save, and let the device go until resumed (k)")
         yield SystemCommand("Stop", "Save a checkpoint and end the run; asks first (s)", self.action_stop)
         yield SystemCommand("Detach", "Leave the dashboard; the run goes on (d)", self.action_leave)
+
+    def _steer(self, name: CommandName, help_text: str) -> SystemCommand:
+        return SystemCommand(name.capitalize(), help_text, partial(self.action_steer, name))

@@ -10,7 +10,7 @@ from kto_tui.insight.state import RunState
 Send = Callable[[CommandName], Command]
 
 
-class Steering:
+class Requests:
     """Passes requests on and remembers them. `send` is None where there is nobody to ask."""
 
     def __init__(self, send: Send | None, clock: Callable[[], float]) -> None:
