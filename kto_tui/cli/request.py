@@ -19,7 +19,7 @@ from kto_tui.core.errors import UserError
 from kto_tui.core.presets import load_preset
 from kto_tui.core.resolve import read_settings, resolve
 from kto_tui.data import Columns, check_rows
-from kto_tui.data.hub import check_model
+from kto_tui.models.check import check_model
 
 
 @dataclass(frozen=True)

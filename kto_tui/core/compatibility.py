@@ -11,7 +11,7 @@ ADAPTER_CONFIG = "adapter_config.json"
 
 
 def check_adapter(checkpoint: Path, config: RunConfig) -> None:
-    """Raise UserError unless the checkpoint's adapter is one of `config.model` and `config.lora_rank`."""
+    """Raise UserError unless the checkpoint's adapter is one of `config`'s model, LoRA rank and alpha."""
     adapter = _read(checkpoint / ADAPTER_CONFIG)
     model = adapter.get("base_model_name_or_path")
     if not _same_model(model, config.model):
@@ -19,11 +19,16 @@ def check_adapter(checkpoint: Path, config: RunConfig) -> None:
             f"--resume-from-checkpoint {checkpoint}: it adapts {model}, not {config.model}; "
             f"resume with --model {model}, or start anew in another --output-dir"
         )
-    rank = adapter.get("r")
-    if rank != config.lora_rank:
+    _require_same(checkpoint, "rank", adapter.get("r"), config.lora_rank)
+    # The weights would load with any alpha, and count for more or less than they were trained to.
+    _require_same(checkpoint, "alpha", adapter.get("lora_alpha", config.lora_alpha), config.lora_alpha)
+
+
+def _require_same(checkpoint: Path, name: str, saved: object, wanted: int) -> None:
+    if saved != wanted:
         raise UserError(
-            f"--resume-from-checkpoint {checkpoint}: its LoRA rank is {rank}, not {config.lora_rank}; "
-            f"resume with --lora-rank {rank}, or start anew in another --output-dir"
+            f"--resume-from-checkpoint {checkpoint}: its LoRA {name} is {saved}, not {wanted}; "
+            f"resume with --lora-{name} {saved}, or start anew in another --output-dir"
         )
 
 

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from kto_tui.core.errors import UserError, one_line
+from kto_tui.core.errors import UserError, one_line, printable
 from kto_tui.data.rows import CONVERSATION, Columns
-from kto_tui.data.wording import listed, printable, shown
+from kto_tui.data.wording import listed, shown
 
 FILE_TYPES = (".json", ".jsonl", ".csv", ".parquet")
 Records = Iterator[tuple[str, Any]]

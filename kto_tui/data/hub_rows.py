@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 
-from kto_tui.core.errors import UserError, one_line
-from kto_tui.data.hub import HubUnreachableError, ask_hub
-from kto_tui.data.wording import listed, printable
+from kto_tui.core.errors import UserError, one_line, printable
+from kto_tui.data.wording import listed
+from kto_tui.models.hub import HubUnreachableError, ask_hub
 
 SPLIT = "train"
 

@@ -6,12 +6,11 @@ from pathlib import Path
 
 from kto_tui.core.config import SAMPLE_DATASET
 from kto_tui.core.counts import Counts
-from kto_tui.core.errors import UserError
+from kto_tui.core.errors import UserError, printable
 from kto_tui.data.files import FILE_TYPES, read_file
-from kto_tui.data.hub import looks_like_path
 from kto_tui.data.hub_rows import read_hub
 from kto_tui.data.rows import Columns, Row, parse_row
-from kto_tui.data.wording import printable
+from kto_tui.models.hub import looks_like_path
 
 _SAMPLE = Path(__file__).with_name("sample.jsonl")
 

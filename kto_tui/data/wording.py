@@ -4,13 +4,10 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from kto_tui.core.errors import printable
+
 _LONGEST = 60
 _MOST_NAMES = 12
-
-
-def printable(text: str) -> str:
-    """The text with all that is no visible character escaped."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def shown(value: Any) -> str:

@@ -1,9 +1,8 @@
 """What would run: the settings as resolved, the data, and the steps that follow from them."""
 
-import math
-
 from kto_tui.core.config import GROUPS, START_ONLY, RunConfig, settings
 from kto_tui.core.counts import Counts
+from kto_tui.core.schedule import steps_per_epoch, total_steps
 from kto_tui.insight.text import clean_text
 from kto_tui.report.aligned import Side, aligned
 
@@ -52,10 +51,8 @@ def _classes(counts: Counts) -> str:
 
 
 def _steps(config: RunConfig, data: Counts) -> list[tuple[str, str]]:
-    """Per epoch, a last batch that is not full counts as a step, as the trainer counts it."""
-    batches = math.ceil(data.total / config.batch_size)
-    per_epoch = max(1, math.ceil(batches / config.gradient_accumulation_steps))
-    total = config.max_steps or math.ceil(config.num_epochs * per_epoch)
+    per_epoch = steps_per_epoch(config, data.total)
+    total = total_steps(config, data.total)
     effective = config.batch_size * config.gradient_accumulation_steps
     return [
         (

@@ -35,15 +35,6 @@ def lora_config(config: RunConfig) -> LoraConfig:
     )
 
 
-def total_steps(config: RunConfig, rows: int) -> int:
-    """The step at which training ends; a last batch or a last accumulation may be short."""
-    if config.max_steps is not None:
-        return config.max_steps
-    batches = math.ceil(rows / config.batch_size)
-    steps_in_epoch = max(1, math.ceil(batches / config.gradient_accumulation_steps))
-    return math.ceil(config.num_epochs * steps_in_epoch)
-
-
 def kto_config(config: RunConfig) -> KTOConfig:
     """All training arguments. When to log, save and evaluate is decided by our callback, from `config`."""
     cuda = torch.cuda.is_available()

@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from kto_tui.core.directory import MANIFEST_NAME, RunDirectory, checkpoint_step
 from kto_tui.core.errors import one_line
@@ -66,6 +67,8 @@ class CheckpointStore:
         """
         final = self._directory.checkpoint(step)
         if self.last == final:
+            if reason == "requested":
+                self.pin(step)
             return
         began = time.monotonic()
         try:
@@ -80,6 +83,15 @@ class CheckpointStore:
             CheckpointSaved(step=step, path=str(final), bytes=size, seconds=seconds, reason=reason)
         )
         self._rotate()
+
+    def pin(self, step: int) -> None:
+        """Keep the checkpoint of this step, as one that the user asked for. Raises WriteFailed."""
+        folder = self._directory.checkpoint(step)
+        try:
+            manifest = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+            _put_manifest(folder, {**manifest, "reason": "requested"})
+        except (OSError, ValueError) as error:
+            raise WriteFailed(one_line(error)) from error
 
     def _write(self, final: Path, step: int, reason: SaveReason, write: Callable[[], None]) -> int:
         shutil.rmtree(self.staging, ignore_errors=True)
@@ -136,12 +148,19 @@ def write_manifest(folder: Path, step: int, reason: SaveReason) -> int:
         name = path.relative_to(folder).as_posix()
         files[name] = {"bytes": path.stat().st_size, "sha256": _digest_and_sync(path)}
     manifest = {"step": step, "reason": reason, "time": time.time(), "files": files}
-    with (folder / MANIFEST_NAME).open("w", encoding="utf-8") as out:
+    _put_manifest(folder, manifest)
+    return sum(entry["bytes"] for entry in files.values() if isinstance(entry["bytes"], int))
+
+
+def _put_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Put it in its place by a rename, so that there is always a whole one or none."""
+    beside = folder / f"{MANIFEST_NAME}.new"
+    with beside.open("w", encoding="utf-8") as out:
         json.dump(manifest, out, indent=1)
         out.flush()
         os.fsync(out.fileno())
+    beside.replace(folder / MANIFEST_NAME)
     sync_folder(folder)
-    return sum(entry["bytes"] for entry in files.values() if isinstance(entry["bytes"], int))
 
 
 def read_manifest(checkpoint: Path) -> Saved:

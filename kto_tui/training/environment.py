@@ -27,13 +27,30 @@ def prepare_environment(config: RunConfig) -> None:
     """
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
+    _choose_one_gpu()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for chatty in ("httpx", "httpx2", "httpcore", "filelock", "fsspec", "datasets"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # Each start would warn of a kernel that we do not use, and of a data set without a length.
+    for noisy in ("bitsandbytes", "accelerate"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     # TRL 1.16 still says gradient_checkpointing where transformers 5.23 says activation_checkpointing.
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
     if config.wandb:
         _prepare_wandb(config)
+
+
+def _choose_one_gpu() -> None:
+    """One process trains on one GPU: the first of those that it may see, numbered as nvidia-smi does.
+
+    With several in sight transformers would spread the model over them in a way that TRL refuses. A
+    launcher of several processes (WORLD_SIZE) has shared them out already.
+    """
+    if "WORLD_SIZE" in os.environ:
+        return
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[0].strip()
 
 
 def _prepare_wandb(config: RunConfig) -> None:

@@ -81,7 +81,22 @@ def _load_weights(config: RunConfig, folder: Path, quantization: str) -> PreTrai
         local_files_only=True,
     )
     assert isinstance(model, PreTrainedModel)
+    if model.device.type == "cpu" and getattr(model, "is_loaded_in_4bit", False):
+        keep_differentiable(model)
     return model
+
+
+def keep_differentiable(model: PreTrainedModel) -> None:
+    """Have 4-bit layers on a CPU compute training and evaluation in the same way, with gradients.
+
+    Where the CPU has AVX512-BF16, bitsandbytes packs the weights anew at the first evaluation, for a
+    kernel that knows no gradient: all that is trained after it would go on without the layers above.
+    """
+    import bitsandbytes
+
+    for module in model.modules():
+        if isinstance(module, bitsandbytes.nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _bitsandbytes(quantization: str, dtype: torch.dtype) -> BitsAndBytesConfig | None:
@@ -102,8 +117,13 @@ def _bitsandbytes(quantization: str, dtype: torch.dtype) -> BitsAndBytesConfig |
 def ensure_pad_token(tokenizer: PreTrainedTokenizerBase) -> None:
     """Give a tokenizer without a pad token one that is no answer's end, if there is any.
 
-    Batches are masked by length, so even the end token as padding never hides a real end.
+    Batches are masked by length, so even the end token as padding never hides a real end; nor does any
+    other token, where there is no end token either.
     """
-    if tokenizer.pad_token is None:
-        spare = tokenizer.unk_token
-        tokenizer.pad_token = spare if spare and spare != tokenizer.eos_token else tokenizer.eos_token
+    if tokenizer.pad_token is not None:
+        return
+    spare, end = tokenizer.unk_token, tokenizer.eos_token
+    if spare and spare != end:
+        tokenizer.pad_token = spare
+    else:
+        tokenizer.pad_token = end or tokenizer.convert_ids_to_tokens(0)

