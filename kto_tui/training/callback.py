@@ -7,6 +7,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from kto_tui.core.events import SaveReason, StageChanged
+from kto_tui.training.memory import wait_for_device
 from kto_tui.training.sitting import STEP_SECONDS, Sitting
 from kto_tui.training.trainer import EvaluationCut, SteeredTrainer
 
@@ -36,7 +37,6 @@ class StepBoundary(TrainerCallback):
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         sitting, step = self._sitting, state.global_step
         sitting.step = step
-        sitting.speedometer.end_step()
         self._report_step(step, state.max_steps, "")
         sitting.steering.poll()
         last = step >= state.max_steps
@@ -46,6 +46,9 @@ class StepBoundary(TrainerCallback):
         control.should_save = scheduled or sitting.steering.reason is not None
         self._trainer.save_reason = self._reason(last)
         self._evaluated_batches = 0
+        # Else what the device still has to do would count as the saving's or the evaluation's time.
+        due = control.should_log or control.should_evaluate or control.should_save
+        sitting.speedometer.end_step(wait_for_device if due else None)
 
     def on_prediction_step(
         self, args: Any, state: TrainerState, control: TrainerControl, eval_dataloader: Any = None, **_: Any
@@ -64,7 +67,7 @@ class StepBoundary(TrainerCallback):
         if self._trainer.save_error:
             steering.reject_pending(f"the checkpoint could not be written: {self._trainer.save_error}")
         else:
-            steering.settle(f"checkpoint-{state.global_step}")
+            steering.settle(f"checkpoint-{state.global_step}", self._sitting.store.pin_last)
         if steering.ending:
             control.should_training_stop = True
         else:

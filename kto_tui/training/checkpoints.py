@@ -62,13 +62,13 @@ class CheckpointStore:
         """Have `write` fill `staging/checkpoint-<step>`, and put it in its place.
 
         `write` raises OSError where the disk fails it. A checkpoint that this sitting wrote for this very
-        step is left as it is. Raises WriteFailed, after saying so in events; what was saved before is
+        step is not written again, but kept from now on if that is asked for. Raises WriteFailed, after saying so in events; what was saved before is
         untouched.
         """
         final = self._directory.checkpoint(step)
         if self.last == final:
             if reason == "requested":
-                self.pin(step)
+                self.pin_last()
             return
         began = time.monotonic()
         try:
@@ -84,12 +84,12 @@ class CheckpointStore:
         )
         self._rotate()
 
-    def pin(self, step: int) -> None:
-        """Keep the checkpoint of this step, as one that the user asked for. Raises WriteFailed."""
-        folder = self._directory.checkpoint(step)
+    def pin_last(self) -> None:
+        """Keep this sitting's newest checkpoint, as one that the user asked for. Raises WriteFailed."""
+        assert self.last is not None
         try:
-            manifest = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
-            _put_manifest(folder, {**manifest, "reason": "requested"})
+            manifest = json.loads((self.last / MANIFEST_NAME).read_text(encoding="utf-8"))
+            _put_manifest(self.last, {**manifest, "reason": "requested"})
         except (OSError, ValueError) as error:
             raise WriteFailed(one_line(error)) from error
 
@@ -155,11 +155,14 @@ def write_manifest(folder: Path, step: int, reason: SaveReason) -> int:
 def _put_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """Put it in its place by a rename, so that there is always a whole one or none."""
     beside = folder / f"{MANIFEST_NAME}.new"
-    with beside.open("w", encoding="utf-8") as out:
-        json.dump(manifest, out, indent=1)
-        out.flush()
-        os.fsync(out.fileno())
-    beside.replace(folder / MANIFEST_NAME)
+    try:
+        with beside.open("w", encoding="utf-8") as out:
+            json.dump(manifest, out, indent=1)
+            out.flush()
+            os.fsync(out.fileno())
+        beside.replace(folder / MANIFEST_NAME)
+    finally:
+        beside.unlink(missing_ok=True)
     sync_folder(folder)
 
 

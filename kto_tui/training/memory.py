@@ -1,4 +1,4 @@
-"""Memory that this process has in use, honestly: what the device has given away, not what torch counts."""
+"""What the device is really at: memory as it has given it away, not as torch counts, and work done."""
 
 import os
 
@@ -11,6 +11,12 @@ def memory_in_use_bytes() -> int:
     if torch.cuda.is_available():
         return _reported_by_driver() or _reserved_with_context()
     return int(psutil.Process().memory_info().rss)
+
+
+def wait_for_device() -> None:
+    """Return when CUDA has done all that it was told to; at once on a CPU."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def _reported_by_driver() -> int | None:

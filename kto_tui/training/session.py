@@ -32,7 +32,8 @@ def run(
     emitter = Emitter(events)
     sitting = open_sitting(config, emitter, Steering(commands, emitter, supervisor_alive))
     ended = _train_and_judge(sitting)
-    sitting.steering.close(sitting.store.last.name if sitting.store.last else None)
+    last = sitting.store.last
+    sitting.steering.close(last.name if last else None, sitting.store.pin_last)
     if ended is not None:
         seconds = time.monotonic() - began
         emitter.emit(

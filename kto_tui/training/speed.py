@@ -25,10 +25,12 @@ class Speedometer:
         self._window_samples += samples
         self._window_tokens += tokens
 
-    def end_step(self) -> None:
-        """The step is done: the optimizer has moved."""
+    def end_step(self, settle: Callable[[], None] | None = None) -> None:
+        """The step is done: the optimizer has moved. `settle` waits until that is true of the device too."""
         if self._began is None:
             return
+        if settle is not None:
+            settle()
         seconds = self._clock() - self._began
         self._began = None
         self._steps += 1

@@ -86,26 +86,29 @@ class Steering:
         assert self.ending is not None
         raise SittingEnded(self.ending)
 
-    def settle(self, checkpoint: str) -> None:
-        """Answer what was pending, now that `checkpoint` is on the disk; hold here while paused."""
+    def settle(self, checkpoint: str, keep: Callable[[], None]) -> None:
+        """Answer what was pending, now that `checkpoint` is on the disk; hold here while paused.
+
+        `keep` makes it outlive the rotation, for who asks for it while it is held; raises OSError.
+        """
         paused = False
         for command in self._take_pending():
             paused = self._answer(command, checkpoint, paused)
         if paused:
-            self._hold(checkpoint)
+            self._hold(checkpoint, keep)
 
     def reject_pending(self, why: str) -> None:
         """Turn down what was pending."""
         for command in self._take_pending():
             self._reply(command, "rejected", why)
 
-    def close(self, last_checkpoint: str | None) -> None:
-        """Answer what came too late, so that no request stays open."""
+    def close(self, last_checkpoint: str | None, keep: Callable[[], None]) -> None:
+        """Answer what came too late, so that no request stays open; `keep` as for `settle`."""
         while (command := self._next(0)) is not None:
             self._pending.append(command)
         for command in self._take_pending():
             if command.command == "checkpoint" and last_checkpoint:
-                self._reply(command, "done", last_checkpoint)
+                self._keep(command, keep, last_checkpoint)
             else:
                 self._reply(command, "rejected", "training had already ended")
 
@@ -137,14 +140,22 @@ class Steering:
             self._reply(command, "done", checkpoint)
         return paused
 
-    def _hold(self, checkpoint: str) -> None:
+    def _keep(self, command: Command, keep: Callable[[], None], detail: str) -> None:
+        try:
+            keep()
+        except OSError as error:
+            self._reply(command, "rejected", f"the checkpoint is there, but not marked to stay: {error}")
+        else:
+            self._reply(command, "done", detail)
+
+    def _hold(self, checkpoint: str, keep: Callable[[], None]) -> None:
         step = checkpoint.rpartition("-")[2]
         paused = True
         while paused and self.ending is None:
             command = self._next(HOLD_SECONDS)
             self._emitter.flush()
             if command is not None and command.command == "checkpoint":
-                self._reply(command, "done", f"already saved at step {step}")
+                self._keep(command, keep, f"already saved at step {step}")
             elif command is not None:
                 paused = self._answer(command, checkpoint, paused)
             if not self._supervisor_alive():

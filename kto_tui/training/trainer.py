@@ -161,6 +161,22 @@ class SteeredTrainer(KTOTrainer):  # type: ignore[misc]
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         float32_adapters(self.model)
 
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Go on at the learning rate of the settings as they are now, not as they were at the checkpoint.
+
+        transformers takes over the rate that was computed for the next step of the old schedule: 0 at its
+        end, so that the first of some added steps would train nothing.
+        """
+        peaks = list(self.lr_scheduler.base_lrs)
+        super()._load_optimizer_and_scheduler(checkpoint)
+        schedule = self.lr_scheduler
+        schedule.base_lrs = peaks
+        factors = [factor(schedule.last_epoch) for factor in schedule.lr_lambdas]
+        rates = [peak * factor for peak, factor in zip(peaks, factors, strict=True)]
+        for group, peak, rate in zip(self.optimizer.param_groups, peaks, rates, strict=True):
+            group["initial_lr"], group["lr"] = peak, rate
+        schedule._last_lr = rates
+
     def load_adapter_of(self, checkpoint: Path) -> None:
         """Take the adapter of a checkpoint without training."""
         self._load_from_checkpoint(str(checkpoint))
