@@ -3,7 +3,6 @@
 import faulthandler
 import multiprocessing
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,11 +21,9 @@ def main(config: RunConfig, events: "Queue[Event]", commands: "Queue[Command]") 
     """Train as `config` says; ends the process with exit code 0, 1 (failed) or 2 (wrong request).
 
     `config` is resolved: output_dir exists, and resume_from_checkpoint is None or a checkpoint's path.
-    Signals of the terminal are the supervisor's to act on; what is printed goes to the run's log.
+    Signals are the supervisor's to act on, and left to it by whoever starts this. What is printed goes to
+    the run's log.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     assert config.output_dir is not None
     _redirect(RunDirectory(Path(config.output_dir)).log)
     faulthandler.enable()

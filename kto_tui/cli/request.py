@@ -1,6 +1,5 @@
 """From the options to settings that can run. Whatever is wrong is said here, before anything is made."""
 
-import importlib.util
 import multiprocessing
 import os
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from kto_tui.cli.tracking import check_wandb
 from kto_tui.core.compatibility import check_adapter
 from kto_tui.core.config import SAMPLE_DATASET, RunConfig
 from kto_tui.core.counts import Counts
@@ -47,8 +47,8 @@ def check(config: RunConfig) -> Request:
     """Look at the model and the data. Raises UserError, in one line, for what could not be trained."""
     if config.overwrite and config.resume_from_checkpoint:
         raise UserError("--overwrite and --resume-from-checkpoint: choose one of them")
-    if config.wandb and importlib.util.find_spec("wandb") is None:
-        raise UserError("--wandb: the package is missing; install it with: pip install 'kto-tui[wandb]'")
+    if config.wandb:
+        check_wandb()
     if config.dataset is None:
         raise UserError(f"no data: give --dataset ID|FILE ({SAMPLE_DATASET} is a small sample)")
     config = _with_absolute_paths(config)

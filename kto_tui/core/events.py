@@ -79,7 +79,10 @@ class Progress(Event, frozen=True, kw_only=True):
 
 
 class ModelLoaded(Event, frozen=True, kw_only=True):
-    """The model is in memory, adapters attached. `source` says where its weights came from."""
+    """The base is in memory. `parameters` are its own; `trainable_parameters` those of the adapters.
+
+    `source` says where the weights came from.
+    """
 
     name: str
     parameters: int

@@ -6,7 +6,7 @@ import torch
 from peft import LoraConfig
 from trl import KTOConfig
 
-from kto_tui.core.config import RunConfig, class_weights
+from kto_tui.core.config import RunConfig
 
 
 def compute_dtype(config: RunConfig) -> torch.dtype:
@@ -35,11 +35,13 @@ def lora_config(config: RunConfig) -> LoraConfig:
     )
 
 
-def kto_config(config: RunConfig) -> KTOConfig:
-    """All training arguments. When to log, save and evaluate is decided by our callback, from `config`."""
+def kto_config(config: RunConfig, weights: tuple[float, float]) -> KTOConfig:
+    """All training arguments; `weights` are (desirable, undesirable).
+
+    When to log, save and evaluate is decided by our callback, from `config`.
+    """
     cuda = torch.cuda.is_available()
     dtype = compute_dtype(config)
-    weights = class_weights(config.class_weights) or (1.0, 1.0)
     return KTOConfig(
         output_dir=config.output_dir,
         loss_type=config.loss_type,

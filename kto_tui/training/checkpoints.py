@@ -62,8 +62,8 @@ class CheckpointStore:
         """Have `write` fill `staging/checkpoint-<step>`, and put it in its place.
 
         `write` raises OSError where the disk fails it. A checkpoint that this sitting wrote for this very
-        step is not written again, but kept from now on if that is asked for. Raises WriteFailed, after saying so in events; what was saved before is
-        untouched.
+        step is not written again, but kept from now on if that is asked for. Raises WriteFailed, after
+        saying so in events; what was saved before is untouched.
         """
         final = self._directory.checkpoint(step)
         if self.last == final:

@@ -14,6 +14,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.pytorch_utils import Conv1D
 
 from kto_tui.core.config import RunConfig
 from kto_tui.core.errors import UserError, one_line
@@ -52,6 +53,18 @@ def load_base(config: RunConfig, report: Report) -> Base:
     ensure_pad_token(tokenizer)
     dtype = str(compute_dtype(config)).removeprefix("torch.")
     return Base(model, tokenizer, source, quantization, dtype)
+
+
+def adapter_parameters(model: PreTrainedModel, rank: int) -> int:
+    """How many parameters LoRA of this rank will train: on every linear layer of the model but its head."""
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    count = 0
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear) and module is not head:
+            count += rank * (module.in_features + module.out_features)
+        elif isinstance(module, Conv1D):
+            count += rank * sum(module.weight.shape)
+    return count
 
 
 def choose_quantization(config: RunConfig, folder: Path) -> str:

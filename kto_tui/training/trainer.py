@@ -2,8 +2,6 @@
 
 import functools
 import json
-import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +14,16 @@ from kto_tui.core.errors import one_line
 from kto_tui.core.events import Evaluated, Metrics, SaveReason, StageChanged, StepLogged
 from kto_tui.training.checkpoints import WriteFailed
 from kto_tui.training.memory import memory_in_use_bytes
+from kto_tui.training.resumed import finite
 from kto_tui.training.sitting import Sitting
 
 ACCUMULATORS_NAME = "accumulators.json"
+
+# Methods of TRL's and transformers' trainers that are overridden, though nobody promises that they stay.
+LEANED_ON = (
+    *("_prepare_dataset", "_save_checkpoint", "_get_output_dir", "_load_from_checkpoint"),
+    *("_load_optimizer_and_scheduler", "_send_telemetry", "create_model_card"),
+)
 
 
 class EvaluationCut(Exception):
@@ -26,21 +31,19 @@ class EvaluationCut(Exception):
 
 
 class SteeredTrainer(KTOTrainer):  # type: ignore[misc]
-    """KTOTrainer for one sitting.
+    """KTOTrainer for one sitting, on rows that are tokenized already.
 
-    `prepare(split)` gives the tokenized rows of "train" or "eval". TRL calls for them inside its
-    constructor, once the adapters are attached, and takes the class weights from `set_weights`.
-
-    Leans on these names of transformers 5.23 and TRL 1.16, beside their documented hooks:
-    `_prepare_dataset`, `_save_checkpoint`, `_get_output_dir`, `_load_from_checkpoint`, `_send_telemetry`,
-    and, for `accumulators.json`, `_metrics`, `_total_train_tokens`, `_tr_loss`, `_globalstep_last_logged`.
+    Leans on names of transformers 5.23 and TRL 1.16 beside their documented hooks: the methods in
+    LEANED_ON, and for `accumulators.json` `_metrics`, `_total_train_tokens`, `_tr_loss` and
+    `_globalstep_last_logged`. The model's `save_pretrained` is replaced. Elsewhere, `model.py` sets
+    `config._name_or_path`, by which PEFT names the base, and `dataset.py` takes `common_prefix_length`
+    from `trl.data_utils`.
     """
 
     _tr_loss: torch.Tensor
 
-    def __init__(self, sitting: Sitting, prepare: Callable[[str], Dataset], **kwargs: Any) -> None:
+    def __init__(self, sitting: Sitting, **kwargs: Any) -> None:
         self._sitting = sitting
-        self._prepare = prepare
         self._staging: Path | None = None
         self.save_reason: SaveReason = "scheduled"
         self.save_error: str | None = None
@@ -52,13 +55,9 @@ class SteeredTrainer(KTOTrainer):  # type: ignore[misc]
             self.model.save_pretrained, save_embedding_layers=False
         )
 
-    def set_weights(self, desirable: float, undesirable: float) -> None:
-        """Class weights of the loss; to be called before the first step."""
-        self.desirable_weight, self.undesirable_weight = desirable, undesirable
-        self.args.desirable_weight, self.args.undesirable_weight = desirable, undesirable
-
-    def _prepare_dataset(self, _dataset: Any, _tokenizer: Any, _args: Any, dataset_name: str) -> Dataset:
-        return self._prepare(dataset_name)
+    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
+        """Nothing: the rows come as they are to be."""
+        return dataset
 
     def get_batch_samples(
         self, epoch_iterator: Any, num_batches: int, device: torch.device
@@ -193,12 +192,6 @@ def float32_adapters(model: torch.nn.Module) -> None:
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-
-
-def finite(values: dict[str, Any]) -> Metrics:
-    """The numbers among the values; None for those that are not finite."""
-    numbers = {key: float(value) for key, value in values.items() if isinstance(value, (int, float))}
-    return {key: value if math.isfinite(value) else None for key, value in numbers.items()}
 
 
 def is_disk_failure(error: BaseException) -> bool:

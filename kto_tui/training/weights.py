@@ -1,6 +1,13 @@
 """Weights of desirable and undesirable rows."""
 
+from kto_tui.core.config import RunConfig, class_weights
+
 HIGHEST_RATIO = 4 / 3
+
+
+def chosen_weights(config: RunConfig, desirable: int, undesirable: int) -> tuple[float, float]:
+    """(w_d, w_u) as the settings give them, or balanced for so many rows of each label."""
+    return class_weights(config.class_weights) or balanced_weights(desirable, undesirable)
 
 
 def balanced_weights(desirable: int, undesirable: int) -> tuple[float, float]:

@@ -1,17 +1,15 @@
 """The heavy half of a sitting: data, model, trainer, training, final model."""
 
-import json
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import datasets
 import transformers
-from datasets import Dataset
-from transformers import PrinterCallback
+from transformers import PreTrainedTokenizerBase, PrinterCallback
 
 from kto_tui.core.compatibility import check_adapter
-from kto_tui.core.config import RunConfig, class_weights
-from kto_tui.core.errors import UserError
+from kto_tui.core.config import RunConfig
 from kto_tui.core.events import AlertRaised, DataReady, ModelLoaded, StageChanged
 from kto_tui.core.schedule import total_steps
 from kto_tui.data import Row
@@ -19,11 +17,13 @@ from kto_tui.training.arguments import kto_config, lora_config
 from kto_tui.training.callback import StepBoundary
 from kto_tui.training.dataset import Prepared, prepare, read_rows
 from kto_tui.training.final import write_final_model
-from kto_tui.training.model import Base, load_base
+from kto_tui.training.model import Base, adapter_parameters, load_base
+from kto_tui.training.resumed import last_metrics, resumed_step
 from kto_tui.training.sitting import Sitting
 from kto_tui.training.steering import Ending
+from kto_tui.training.tracking import tracked
 from kto_tui.training.trainer import SteeredTrainer
-from kto_tui.training.weights import balanced_weights
+from kto_tui.training.weights import chosen_weights
 
 logger = logging.getLogger(__name__)
 
@@ -34,89 +34,44 @@ class Work:
     def __init__(self, sitting: Sitting) -> None:
         self._sitting = sitting
         self._config: RunConfig = sitting.config
-        self._rows: dict[str, list[Row]] = {}
-        self._examples = 0
-        self._weights = (1.0, 1.0)
-        self._base: Base
 
     def carry_out(self) -> Ending | None:
         """All of it. Returns how a request ended the sitting; None when the run is complete."""
         _quieten()
         sitting = self._sitting
-        resumed = sitting.resumed
-        if resumed:
+        if resumed := sitting.resumed:
             check_adapter(resumed, self._config)
             sitting.step = resumed_step(resumed)
             sitting.steering.began_at(sitting.step)
-        self._read_rows()
+        rows = self._read_rows()
         sitting.steering.end_before_first_step()
-        self._base = load_base(self._config, sitting.progress("loading_model"))
+        base = load_base(self._config, sitting.progress("loading_model"))
+        self._report_model(base)
         sitting.steering.end_before_first_step()
-        trainer = self._build_trainer()
+        prepared = self._prepare(rows, base.tokenizer)
+        trainer = self._build_trainer(base, prepared)
         sitting.steering.end_before_first_step()
-        try:
-            if resumed and sitting.step >= total_steps(self._config, self._examples):
-                self._take_finished(trainer, resumed)
-            else:
-                trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
-        finally:
-            _finish_wandb(self._config)
-        return self._conclude(trainer)
+        examples = prepared["train"].examples
+        with tracked(self._config):
+            self._train(trainer, total_steps(self._config, examples))
+            return self._conclude(trainer, base, examples)
 
-    def _read_rows(self) -> None:
-        """Before the model, so that bad data is noticed before gigabytes are loaded."""
-        assert self._config.dataset is not None
-        self._sitting.progress("loading_model")(0, 0, "reading the data")
-        self._rows["train"] = read_rows(self._config, self._config.dataset)
-        if self._config.eval_dataset is not None:
-            self._rows["eval"] = read_rows(self._config, self._config.eval_dataset)
-
-    def _build_trainer(self) -> SteeredTrainer:
-        # TRL looks at one row before it has ours tokenized: see SteeredTrainer._prepare_dataset.
-        placeholder = Dataset.from_dict({"row": [0]})
-        trainer = SteeredTrainer(
-            self._sitting,
-            self._prepare,
-            model=self._base.model,
-            args=kto_config(self._config),
-            processing_class=self._base.tokenizer,
-            train_dataset=placeholder,
-            eval_dataset=placeholder if "eval" in self._rows else None,
-            peft_config=lora_config(self._config),
-        )
-        trainer.remove_callback(PrinterCallback)  # The journal holds each step; the log need not.
-        trainer.set_weights(*self._weights)
-        trainer.add_callback(StepBoundary(trainer, self._sitting))
-        return trainer
-
-    def _prepare(self, split: str) -> Dataset:
-        """The tokenized rows of a split; TRL asks for "train" first, with the adapters attached."""
-        sitting = self._sitting
-        if split == "train":
-            self._report_model()
-            sitting.emitter.emit(StageChanged(stage="preparing_data"))
-        report = sitting.progress("preparing_data")
-        detail = "tokenizing" if split == "train" else "tokenizing evaluation rows"
-
-        def on_row(done: int, total: int) -> None:
-            report(done, total, detail)
-            if done % 64 == 0:
-                sitting.steering.end_before_first_step()
-
+    def _read_rows(self) -> dict[str, list[Row]]:
+        """By split. Before the model, so that bad data is noticed before gigabytes are loaded."""
         config = self._config
-        source = config.dataset if split == "train" else config.eval_dataset
-        prepared = prepare(self._rows.pop(split), self._base.tokenizer, config, on_row, source=source)
-        if split == "train":
-            self._report_data(prepared)
-        return prepared.dataset
+        assert config.dataset is not None
+        self._sitting.progress("loading_model")(0, 0, "reading the data")
+        rows = {"train": read_rows(config, config.dataset)}
+        if config.eval_dataset is not None:
+            rows["eval"] = read_rows(config, config.eval_dataset)
+        return rows
 
-    def _report_model(self) -> None:
-        base = self._base
+    def _report_model(self, base: Base) -> None:
         self._sitting.emitter.emit(
             ModelLoaded(
                 name=str(self._config.model),
                 parameters=base.model.num_parameters(),
-                trainable_parameters=base.model.num_parameters(only_trainable=True),
+                trainable_parameters=adapter_parameters(base.model, self._config.lora_rank),
                 quantization=base.quantization,
                 dtype=base.dtype,
                 device=str(base.model.device),
@@ -124,10 +79,33 @@ class Work:
             )
         )
 
+    def _prepare(
+        self, rows: Mapping[str, Sequence[Row]], tokenizer: PreTrainedTokenizerBase
+    ) -> dict[str, Prepared]:
+        """The tokenized rows by split, reported as they are made."""
+        self._sitting.emitter.emit(StageChanged(stage="preparing_data"))
+        if tokenizer.eos_token is None and any(isinstance(row.prompt, str) for row in rows["train"]):
+            self._warn_of_endless_answers()
+        prepared = {"train": self._tokenize(rows["train"], tokenizer, self._config.dataset, "tokenizing")}
+        self._report_data(prepared["train"])
+        if "eval" in rows:
+            source = self._config.eval_dataset
+            prepared["eval"] = self._tokenize(rows["eval"], tokenizer, source, "tokenizing evaluation rows")
+        return prepared
+
+    def _tokenize(
+        self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, source: str | None, detail: str
+    ) -> Prepared:
+        report, steering = self._sitting.progress("preparing_data"), self._sitting.steering
+
+        def on_row(done: int, total: int) -> None:
+            report(done, total, detail)
+            if done % 64 == 0:
+                steering.end_before_first_step()
+
+        return prepare(rows, tokenizer, self._config, on_row, source=source)
+
     def _report_data(self, prepared: Prepared) -> None:
-        chosen = class_weights(self._config.class_weights)
-        self._weights = chosen or balanced_weights(prepared.desirable, prepared.undesirable)
-        self._examples = prepared.examples
         if prepared.shifted:
             logger.warning("%d prompts are tokenized otherwise once an answer follows", prepared.shifted)
         self._sitting.emitter.emit(
@@ -137,58 +115,81 @@ class Work:
                 examples=prepared.examples,
                 dropped=prepared.dropped,
                 truncated=prepared.truncated,
-                weights=self._weights,
+                weights=chosen_weights(self._config, prepared.desirable, prepared.undesirable),
                 prompt_tokens=prepared.prompt_tokens,
                 completion_tokens=prepared.completion_tokens,
             )
         )
 
-    def _take_finished(self, trainer: SteeredTrainer, resumed: Path) -> None:
-        """The checkpoint is already at the last step: transformers would train one more."""
+    def _warn_of_endless_answers(self) -> None:
+        self._sitting.emitter.emit(
+            AlertRaised(
+                kind="no_eos_token",
+                severity="warning",
+                message="the model's tokenizer has no end token, so no end is put after the data's answers",
+                advice="The model may not learn where to stop: give the answers an end mark of your own, "
+                "choose a model whose tokenizer has an eos_token, or give the rows as conversations.",
+            )
+        )
+
+    def _build_trainer(self, base: Base, prepared: Mapping[str, Prepared]) -> SteeredTrainer:
+        """The trainer. With a large model it takes a while to attach the adapters."""
+        self._sitting.progress("preparing_data")(0, 0, "attaching adapters")
+        train = prepared["train"]
+        trainer = SteeredTrainer(
+            self._sitting,
+            model=base.model,
+            args=kto_config(self._config, chosen_weights(self._config, train.desirable, train.undesirable)),
+            processing_class=base.tokenizer,
+            train_dataset=train.dataset,
+            eval_dataset=prepared["eval"].dataset if "eval" in prepared else None,
+            peft_config=lora_config(self._config),
+        )
+        trainer.remove_callback(PrinterCallback)  # The journal holds each step; the log need not.
+        trainer.add_callback(StepBoundary(trainer, self._sitting))
+        return trainer
+
+    def _train(self, trainer: SteeredTrainer, last_step: int) -> None:
+        resumed = self._sitting.resumed
+        if resumed and self._sitting.step >= last_step:
+            self._take_finished(trainer, resumed, last_step)
+        else:
+            trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+
+    def _take_finished(self, trainer: SteeredTrainer, resumed: Path, last_step: int) -> None:
+        """The checkpoint is already at the last step, or past it: transformers would train one more."""
         trainer.load_adapter_of(resumed)
-        step = self._sitting.step
+        trainer.latest = last_metrics(resumed)
+        step, config = self._sitting.step, self._config
+        if step == last_step:
+            message = f"{resumed.name} is already at the last step, {step}"
+        elif config.max_steps is not None:
+            message = f"{resumed.name}: step {step} is past --max-steps {config.max_steps}"
+        else:
+            epochs = f"--num-epochs {config.num_epochs:g}"
+            message = f"{resumed.name}: step {step} is past {epochs}, which ends at step {last_step}"
         self._sitting.emitter.emit(
             AlertRaised(
                 kind="nothing_left_to_train",
                 severity="info",
-                message=f"{resumed.name} is already at the last step, {step}",
-                advice="Raise --max-steps or --num-epochs to train on.",
+                message=message,
+                advice="The final model is what this checkpoint holds. "
+                "Raise --max-steps or --num-epochs to train on.",
                 step=step,
             )
         )
 
-    def _conclude(self, trainer: SteeredTrainer) -> Ending | None:
+    def _conclude(self, trainer: SteeredTrainer, base: Base, examples: int) -> Ending | None:
         """Write the final model, unless a request ended the sitting before the last step."""
         ending = self._sitting.steering.ending
-        complete = self._sitting.step >= total_steps(self._config, self._examples)
+        complete = self._sitting.step >= total_steps(self._config, examples)
         if ending in ("parked", "abandoned") or not complete:
             return ending
         self._sitting.emitter.emit(StageChanged(stage="saving"))
-        write_final_model(self._sitting, trainer, self._base.source, self._examples)
+        write_final_model(self._sitting, trainer, base.source, examples)
         return None
-
-
-def resumed_step(checkpoint: Path) -> int:
-    """The optimizer step of a checkpoint, from its trainer state. Raises UserError."""
-    path = checkpoint / "trainer_state.json"
-    try:
-        return int(json.loads(path.read_text(encoding="utf-8"))["global_step"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(
-            f"--resume-from-checkpoint {checkpoint}: found no readable {path.name}; "
-            "resume from another checkpoint"
-        ) from None
 
 
 def _quieten() -> None:
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def _finish_wandb(config: RunConfig) -> None:
-    if not config.wandb:
-        return
-    import wandb
-
-    if wandb.run is not None:
-        wandb.finish()

@@ -166,6 +166,11 @@ def test_one_class_only(tmp_path: Path, label: bytes, kind: str) -> None:
             ", row 2 (line 3): not CSV",
         ),
         ("a.csv", b"prompt,completion,label\na\x00,b,1\n", ', row 1: "prompt" holds a NUL'),
+        (
+            "a.csv",
+            b"prompt,completion,label\na,b,1\na,c,-1\n",
+            ', row 2: "label" is "-1"; expected true/false',
+        ),
         ("a.csv", b"prompt,label,label\na,b,1\n", ': two columns are called "label"'),
         ("a.csv", b"prompt;completion;label\na;b;1\n", ', row 1: no column "prompt"; found prompt;compl'),
         ("a.parquet", b"", ": not a whole Parquet file"),

@@ -6,14 +6,16 @@ import pytest
 
 from kto_tui.data.labels import parse_label
 
-GOOD = [True, 1, 1.0, "true", "TRUE", " Yes ", "1", "1.0", "+1", "up", "👍", "👍🏽", "👍\ufe0f"]
+GOOD = [True, 1, 1.0, "true", "TRUE", " Yes ", "1", "1.0", "up", "👍", "👍🏽", "👍\ufe0f"]
 GOOD += ["thumbs_up", "Thumbs Up", "thumbs-up", "ThumbsUp"]
-BAD = [False, 0, 0.0, -0.0, "false", "No", "0", "0.0", "-1", "down", "👎", "thumbs_down", "THUMBS  DOWN"]
+BAD = [False, 0, 0.0, -0.0, "false", "No", "0", "0.0", "down", "👎", "thumbs_down", "THUMBS  DOWN"]
 NEITHER: list[Any] = [
     "maybe",
     "",
     " ",
     "2",
+    "+1",
+    "-1",
     "t",
     None,
     2,

@@ -21,6 +21,24 @@ def test_a_forced_checkpoint_is_kept_and_training_goes_on(tmp_path: Path) -> Non
     assert manifest["reason"] == "requested"
 
 
+def test_a_checkpoint_asked_for_during_a_pause_is_kept(tmp_path: Path) -> None:
+    steering = both(at_step(1, "pause"), after_reply("pause", "checkpoint", "resume"))
+    sitting = sit(tiny(tmp_path, save_steps=1, save_total_limit=1), steering)
+    assert sitting.replies[1] == ("checkpoint", "done", "already saved at step 2")
+    assert sitting.checkpoints == {"checkpoint-2", "checkpoint-4"}
+
+
+def test_a_checkpoint_that_cannot_be_kept_is_not_called_done(tmp_path: Path) -> None:
+    def spoil(event: Event, sitting: Sitting) -> None:
+        if isinstance(event, StageChanged) and event.stage == "paused":
+            (sitting.output / "checkpoint-2" / "manifest.json").unlink()
+
+    steering = both(at_step(1, "pause"), spoil, after_reply("pause", "checkpoint", "stop"))
+    _, reply, _ = sit(tiny(tmp_path), steering).replies
+    assert reply[:2] == ("checkpoint", "rejected")
+    assert "not marked to stay" in reply[2]
+
+
 def test_pause_holds_until_resume(tmp_path: Path) -> None:
     steering = both(
         at_step(1, "pause"),
@@ -106,6 +124,8 @@ def test_a_request_that_comes_too_late_is_answered(tmp_path: Path) -> None:
         ("checkpoint", "done", "checkpoint-1"),
         ("stop", "rejected", "training had already ended"),
     ]
+    manifest = json.loads((sitting.output / "checkpoint-1" / "manifest.json").read_text())
+    assert manifest["reason"] == "requested"
     assert sitting.of(RunEnded)[0].status == "completed"
 
 

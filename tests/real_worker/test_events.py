@@ -5,6 +5,7 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from kto_tui.core.events import (
     CheckpointDeleted,
@@ -17,6 +18,7 @@ from kto_tui.core.events import (
     StageChanged,
     StepLogged,
 )
+from kto_tui.training.tiny import build_model, build_tokenizer
 from tests.real_worker.harness import Sitting, sit, tiny, write_rows
 
 KEYS = {
@@ -37,12 +39,19 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Sitting:
     return sit(config)
 
 
+def stages_of(sitting: Sitting) -> dict[str, StageChanged]:
+    return {event.stage: event for event in sitting.of(StageChanged)}
+
+
 def test_the_stages_come_in_their_order(finished: Sitting) -> None:
     stages = [key for key, _ in groupby(event.stage for event in finished.of(StageChanged))]
     assert stages[:3] == ["loading_model", "preparing_data", "training"]
     assert stages.count("evaluating") == 2
     kinds = [type(event) for event in finished.events]
-    assert kinds.index(ModelLoaded) < kinds.index(DataReady) < kinds.index(StepLogged)
+    order = [kinds.index(kind) for kind in (ModelLoaded, DataReady, StepLogged)]
+    assert order == sorted(order)
+    preparing = finished.events.index(stages_of(finished)["preparing_data"])
+    assert kinds.index(ModelLoaded) < preparing < kinds.index(DataReady)
     assert kinds[-1] is RunEnded
 
 
@@ -78,7 +87,9 @@ def test_model_and_data_are_described(finished: Sitting) -> None:
         "float32",
         "cpu",
     )
-    assert 0 < model.trainable_parameters < model.parameters
+    assert model.parameters == build_model(build_tokenizer()).num_parameters()
+    trained = load_file(finished.output / "final_model" / "adapter_model.safetensors")
+    assert model.trainable_parameters == sum(tensor.numel() for tensor in trained.values())
     (data,) = finished.of(DataReady)
     assert (data.desirable, data.undesirable, data.examples, data.dropped) == (11, 11, 22, 0)
     assert data.prompt_tokens["p5"] <= data.prompt_tokens["p50"] <= data.prompt_tokens["p95"]
@@ -86,8 +97,8 @@ def test_model_and_data_are_described(finished: Sitting) -> None:
 
 def test_long_stages_show_how_far_they_are(finished: Sitting) -> None:
     progress = finished.of(Progress)
-    assert [(p.done, p.total) for p in progress if p.stage == "preparing_data"][-1] == (9, 9)
-    assert any(p.stage == "preparing_data" and (p.done, p.total) == (22, 22) for p in progress)
+    ends = [(p.detail, p.total) for p in progress if p.stage == "preparing_data" and p.done == p.total]
+    assert ends == [("tokenizing", 22), ("tokenizing evaluation rows", 9), ("attaching adapters", 0)]
     assert any(p.stage == "evaluating" and p.done == p.total == 2 for p in progress)
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from kto_tui.core.events import AlertRaised, DataReady, RunEnded, StepLogged
-from tests.real_worker.harness import Sitting, at_step, sit, tiny
+from kto_tui.core.events import AlertRaised, DataReady, Evaluated, RunEnded, StepLogged
+from tests.real_worker.harness import Sitting, at_step, sit, tiny, write_rows
 
 STEPS = 8  # six make an epoch
 NOT_EXACT = {"samples_per_second", "tokens_per_second", "gpu_memory_bytes"}
@@ -58,6 +58,46 @@ def test_a_forced_checkpoint_inside_a_logging_window_and_dropout(tmp_path: Path)
     assert learned(again) == learned(whole)
 
 
+def test_evaluations_change_nothing(tmp_path: Path) -> None:
+    """Neither what is trained nor what a resumed run logs."""
+    evaluation = write_rows(tmp_path / "eval.jsonl", 9)
+    changes = {
+        "eval_dataset": evaluation,
+        "eval_steps": 2,
+        "logging_steps": 2,
+        "save_steps": 5,
+        "lora_dropout": 0.2,
+    }
+    whole = sit(tiny(tmp_path / "a", max_steps=STEPS, **changes))
+    sit(tiny(tmp_path / "b", max_steps=STEPS, **changes), at_step(6, "stop"))
+    again = resumed(tmp_path / "b", "checkpoint-5", **changes)
+    assert again.adapter("final_model") == whole.adapter("final_model")
+    for sitting in (whole, again):
+        assert [event.step for event in sitting.of(Evaluated)][-2:] == [6, 8]
+    assert learned(again).items() <= learned(whole).items()
+    last = [sitting.of(Evaluated)[-1].metrics for sitting in (whole, again)]
+    assert last[0]["loss"] == last[1]["loss"]
+
+
+def test_a_4_bit_base_is_evaluated_and_trained_on_alike(tmp_path: Path) -> None:
+    """An evaluation leaves the gradients as they were, also where the CPU has a packing of its own."""
+    settings = {"quantization": "nf4", "gradient_accumulation_steps": 2, "batch_size": 2}
+    evaluation = {"eval_dataset": write_rows(tmp_path / "eval.jsonl", 8), "eval_steps": 1}
+    plain = sit(tiny(tmp_path / "plain", **settings))
+    evaluated = sit(tiny(tmp_path / "evaluated", **settings, **evaluation))
+    assert evaluated.adapter("final_model") == plain.adapter("final_model")
+    sit(tiny(tmp_path / "broken", **settings, **evaluation), at_step(2, "stop"))
+    again = sit(
+        tiny(
+            tmp_path / "broken",
+            **settings,
+            **evaluation,
+            resume_from_checkpoint=str(tmp_path / "broken" / "out" / "checkpoint-2"),
+        )
+    )
+    assert again.adapter("final_model") == plain.adapter("final_model")
+
+
 def test_another_seed_is_another_run(unbroken: Sitting, tmp_path: Path) -> None:
     other = sit(tiny(tmp_path, max_steps=STEPS, seed=7))
     assert other.adapter("final_model") != unbroken.adapter("final_model")
@@ -72,6 +112,22 @@ def test_a_finished_run_trains_no_further(tmp_path: Path) -> None:
     assert not again.of(StepLogged)
     assert [alert.kind for alert in again.of(AlertRaised)] == ["nothing_left_to_train"]
     assert again.adapter("final_model") == again.adapter("checkpoint-2")
+    card = (again.output / "final_model" / "README.md").read_text(encoding="utf-8")
+    assert "| rewards/margins |" in card
+
+
+@pytest.mark.parametrize(
+    ("fewer", "says"),
+    [
+        ({"max_steps": 1}, "step 2 is past --max-steps 1"),
+        ({"max_steps": None, "num_epochs": 0.1}, "step 2 is past --num-epochs 0.1, which ends at step 1"),
+    ],
+)
+def test_fewer_steps_than_were_taken(tmp_path: Path, fewer: dict[str, Any], says: str) -> None:
+    sit(tiny(tmp_path, max_steps=2))
+    path = str(tmp_path / "out" / "checkpoint-2")
+    (alert,) = sit(tiny(tmp_path, resume_from_checkpoint=path, **fewer)).of(AlertRaised)
+    assert says in alert.message
 
 
 def test_more_steps_can_be_added(tmp_path: Path) -> None:
@@ -81,9 +137,33 @@ def test_more_steps_can_be_added(tmp_path: Path) -> None:
     assert more.of(DataReady)[0].examples == 22
 
 
+def test_the_first_added_step_trains_at_the_new_schedule(tmp_path: Path) -> None:
+    """The old one, a cosine, had come to 0."""
+    short = sit(tiny(tmp_path, max_steps=2))
+    path = str(short.output / "checkpoint-2")
+    more = sit(tiny(tmp_path, max_steps=4, save_steps=1, resume_from_checkpoint=path))
+    long = sit(tiny(tmp_path / "long", max_steps=4))
+    rates = [[step.metrics["learning_rate"] for step in run.of(StepLogged)] for run in (more, long)]
+    assert rates[0] == rates[1][2:]
+    assert rates[0][0]
+    assert more.adapter("checkpoint-3") != more.adapter("checkpoint-2")
+
+
+def test_a_resume_takes_another_learning_rate(tmp_path: Path) -> None:
+    sit(tiny(tmp_path, max_steps=4, lr_scheduler_type="constant"), at_step(1, "stop"))
+    path = str(tmp_path / "out" / "checkpoint-2")
+    changes = {"lr_scheduler_type": "constant", "learning_rate": 2e-3}
+    more = sit(tiny(tmp_path, max_steps=4, resume_from_checkpoint=path, **changes))
+    assert [step.metrics["learning_rate"] for step in more.of(StepLogged)] == [2e-3, 2e-3]
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
-    [({"lora_rank": 8}, "--lora-rank 4"), ({"model": "another/model"}, "--model builtin:tiny")],
+    [
+        ({"lora_rank": 8}, "--lora-rank 4"),
+        ({"lora_alpha": 8}, "--lora-alpha 32"),
+        ({"model": "another/model"}, "--model builtin:tiny"),
+    ],
 )
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path, change: dict[str, Any], says: str) -> None:
     sit(tiny(tmp_path, max_steps=1))

@@ -70,6 +70,27 @@ def test_a_step_is_written_once(tmp_path: Path) -> None:
     assert len(events.of(CheckpointSaved)) == 1
 
 
+def test_a_step_that_is_there_is_kept_when_it_is_asked_for(tmp_path: Path) -> None:
+    kept = store(tmp_path, Heard(), limit=1)
+    save(kept, 5)
+    files = json.loads((tmp_path / "checkpoint-5" / "manifest.json").read_text())["files"]
+    save(kept, 5, "requested")
+    manifest = json.loads((tmp_path / "checkpoint-5" / "manifest.json").read_text())
+    assert (manifest["reason"], manifest["files"]) == ("requested", files)
+    assert names(tmp_path / "checkpoint-5") == ["adapter.bin", "manifest.json", "nested"]
+    for step in (6, 7):
+        save(kept, step)
+    assert names(tmp_path) == ["checkpoint-5", "checkpoint-7"]
+
+
+def test_a_checkpoint_that_cannot_be_kept_says_so(tmp_path: Path) -> None:
+    kept = store(tmp_path, Heard())
+    save(kept, 5)
+    (tmp_path / "checkpoint-5" / "manifest.json").unlink()
+    with pytest.raises(WriteFailed, match="No such file"):
+        kept.pin_last()
+
+
 def test_a_failed_write_leaves_the_old_checkpoint_and_says_so(tmp_path: Path) -> None:
     events = Heard()
     save(store(tmp_path, events), 5)

@@ -8,15 +8,15 @@ from kto_tui.core.config import RunConfig
 from kto_tui.core.errors import UserError
 
 
-def checkpoint(tmp_path: Path, model: str = "org/name", rank: int = 8) -> Path:
+def checkpoint(tmp_path: Path, model: str = "org/name", rank: int = 8, alpha: int = 32) -> Path:
     folder = tmp_path / "checkpoint-5"
     folder.mkdir()
-    content = {"base_model_name_or_path": model, "r": rank}
+    content = {"base_model_name_or_path": model, "r": rank, "lora_alpha": alpha}
     (folder / "adapter_config.json").write_text(json.dumps(content))
     return folder
 
 
-def test_the_same_model_and_rank_pass(tmp_path: Path) -> None:
+def test_the_same_model_rank_and_alpha_pass(tmp_path: Path) -> None:
     check_adapter(checkpoint(tmp_path), RunConfig(model="org/name", lora_rank=8))
 
 
@@ -31,10 +31,14 @@ def test_two_spellings_of_one_folder_pass(tmp_path: Path, monkeypatch: pytest.Mo
     ("config", "says"),
     [
         (RunConfig(model="org/other", lora_rank=8), "it adapts org/name, not org/other"),
-        (RunConfig(model="org/name", lora_rank=16), "its LoRA rank is 8, not 16"),
+        (RunConfig(model="org/name", lora_rank=16), "its LoRA rank is 8, not 16; resume with --lora-rank 8"),
+        (
+            RunConfig(model="org/name", lora_rank=8, lora_alpha=16),
+            "its LoRA alpha is 32, not 16; resume with --lora-alpha 32",
+        ),
     ],
 )
-def test_another_model_or_rank_is_refused(tmp_path: Path, config: RunConfig, says: str) -> None:
+def test_another_model_rank_or_alpha_is_refused(tmp_path: Path, config: RunConfig, says: str) -> None:
     with pytest.raises(UserError, match=says):
         check_adapter(checkpoint(tmp_path), config)
 

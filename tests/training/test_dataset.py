@@ -95,6 +95,13 @@ def test_a_missing_pad_token_is_made_up(unknown: str | None, wanted: str) -> Non
     assert bare.pad_token == wanted
 
 
+def test_a_tokenizer_without_any_special_token_pads_too() -> None:
+    bare = build_tokenizer()
+    bare.pad_token = bare.unk_token = bare.eos_token = None
+    ensure_pad_token(bare)
+    assert bare.pad_token_id == 0
+
+
 def test_the_sample_fits_the_tiny_preset(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     rows = read_rows(config(), SAMPLE_DATASET)
     prepared = prepare(rows, tokenizer, config(max_length=256, batch_size=8), nothing)

@@ -1,6 +1,5 @@
 """Where a model's files come from, with a hub on this machine in place of the real one."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,12 +8,14 @@ import pytest
 
 from kto_tui.core.config import TINY_MODEL, RunConfig
 from kto_tui.core.errors import UserError
+from kto_tui.models.check import check_model
+from kto_tui.models.folder import missing_part
+from kto_tui.models.packages import PACKAGES, Package
 from kto_tui.training import sources
-from kto_tui.training.sources import BASE_MODEL_NAME, locate, missing_part
+from kto_tui.training.sources import BASE_MODEL_NAME, locate
 from kto_tui.training.tiny import build_into
-from tests.training.fake_hub import serving
+from tests.fakes.hub import isolate, nobody, point_at, serving
 
-NOBODY = "http://127.0.0.1:9"
 SMOL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
@@ -30,9 +31,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+    isolate(tmp_path / "cache", monkeypatch)
     yield
     huggingface_hub.close_session()
 
@@ -40,12 +39,6 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
 def config(tmp_path: Path, model: str, **changes: str) -> RunConfig:
     (tmp_path / "out").mkdir(exist_ok=True)
     return RunConfig(model=model, output_dir=str(tmp_path / "out"), **changes)  # type: ignore[arg-type]
-
-
-def point_at(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
-    template = address + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
 
 
 def test_a_download_reports_bytes_and_is_cached(
@@ -59,41 +52,50 @@ def test_a_download_reports_bytes_and_is_cached(
     assert missing_part(first.folder) is None
     size = sum(path.stat().st_size for path in first.folder.iterdir())
     assert (heard[-1][0], heard[-1][2]) == (size, "downloading org/name")
-    point_at(NOBODY, monkeypatch)
-    assert locate(config(tmp_path, "org/name"), silent).label == "hub cache"
+    with nobody() as address:
+        point_at(address, monkeypatch)
+        assert locate(config(tmp_path, "org/name"), silent).label == "hub cache"
 
 
-@pytest.mark.parametrize(
-    ("error", "says"),
-    [
-        ((403, "GatedRepo"), "accept its terms"),
-        ((404, "RepoNotFound"), "no such model"),
-        ((500, "Oops"), "the hub does not answer"),
-    ],
-)
-def test_what_the_hub_refuses_is_said_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: tuple[int, str], says: str
+@pytest.mark.parametrize("error", [(403, "GatedRepo"), (404, "RepoNotFound"), (500, "Oops")])
+def test_worker_and_command_line_say_the_same_of_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: tuple[int, str]
 ) -> None:
     with serving(error=error) as address:
         point_at(address, monkeypatch)
-        with pytest.raises(UserError, match=says) as raised:
+        assert_said_alike(tmp_path, "org/name")
+
+
+def assert_said_alike(tmp_path: Path, model: str) -> None:
+    with pytest.raises(UserError) as said_first:
+        check_model(model)
+    with pytest.raises(UserError) as said_later:
+        locate(config(tmp_path, model), silent)
+    assert str(said_later.value) == str(said_first.value)
+
+
+def test_without_a_network_the_hub_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub's client would ask again and again for half a minute."""
+    asked: list[str] = []
+    with serving(error=(503, "Oops"), asked=asked) as address:
+        point_at(address, monkeypatch)
+        with pytest.raises(UserError, match="the hub answers with HTTP status 503"):
             locate(config(tmp_path, "org/name"), silent)
-    assert "\n" not in str(raised.value)
-    assert "--model org/name" in str(raised.value)
+    assert len(asked) == 1
+    with nobody() as address:
+        point_at(address, monkeypatch)
+        with pytest.raises(UserError, match="the hub cannot be reached"):
+            locate(config(tmp_path, "org/name"), silent)
 
 
-def test_without_a_network_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    point_at(NOBODY, monkeypatch)
-    began = time.monotonic()
-    with pytest.raises(UserError, match="the hub does not answer; check the network"):
-        locate(config(tmp_path, "org/name"), silent)
-    assert time.monotonic() - began < 30
-
-
-def test_offline_by_choice_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match="HF_HUB_OFFLINE is set; unset it"):
-        locate(config(tmp_path, "org/name"), silent)
+def test_a_repository_without_weights(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partial = without(model_folder, tmp_path, "model.safetensors")
+    with serving(partial) as address:
+        point_at(address, monkeypatch)
+        with pytest.raises(UserError, match="the repository has no weights"):
+            locate(config(tmp_path, "org/name"), silent)
 
 
 def test_the_package_follows_the_hub(
@@ -105,8 +107,7 @@ def test_the_package_follows_the_hub(
     (package / "__init__.py").write_text("raise RuntimeError('must not be imported')")
     (package / "weights.gguf").write_bytes(b"")
     monkeypatch.syspath_prepend(tmp_path / "site")
-    found = sources.Package("msgspec", "some_model", "weights.gguf")
-    monkeypatch.setitem(sources.PACKAGES, SMOL, found)
+    monkeypatch.setitem(PACKAGES, SMOL, Package("msgspec", "some_model", "weights.gguf"))
     converted: list[Path] = []
 
     def convert(gguf: Path, folder: Path) -> None:
@@ -114,8 +115,9 @@ def test_the_package_follows_the_hub(
         build_into(folder)
 
     monkeypatch.setattr(sources, "_convert_gguf", convert)
-    point_at(NOBODY, monkeypatch)
-    source = locate(config(tmp_path, SMOL), silent)
+    with nobody() as address:
+        point_at(address, monkeypatch)
+        source = locate(config(tmp_path, SMOL), silent)
     assert source.label.startswith("package msgspec ")
     assert source.own_copy
     assert converted == [package / "weights.gguf"]
@@ -145,30 +147,26 @@ def test_a_folder_is_used_as_it_is(model_folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model", ["./nowhere", "/no/such/folder", "a/b/c", "~/nope"])
 def test_a_folder_that_is_not_there(tmp_path: Path, model: str) -> None:
-    with pytest.raises(UserError, match="there is no such folder"):
-        locate(config(tmp_path, model), silent)
+    assert_said_alike(tmp_path, model)
 
 
-@pytest.mark.parametrize(
-    ("lost", "says"),
-    [
-        ("config.json", "no config.json"),
-        ("model.safetensors", "no weights"),
-        ("tokenizer.json", "no tokenizer files"),
-    ],
-)
-def test_a_folder_that_lacks_something(model_folder: Path, tmp_path: Path, lost: str, says: str) -> None:
+def without(model_folder: Path, tmp_path: Path, lost: str) -> Path:
+    """The model less one of its files."""
     folder = tmp_path / "partial"
     folder.mkdir()
     for path in model_folder.iterdir():
         if path.name != lost:
             (folder / path.name).write_bytes(path.read_bytes())
-    with pytest.raises(UserError, match=says):
-        locate(config(tmp_path, str(folder)), silent)
+    return folder
 
 
-def test_a_missing_shard_is_named(model_folder: Path, tmp_path: Path) -> None:
-    for name in ("config.json", "tokenizer.json"):
-        (tmp_path / name).write_bytes((model_folder / name).read_bytes())
-    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-2.safetensors"}}')
-    assert missing_part(tmp_path) == "no model-2.safetensors"
+@pytest.mark.parametrize("lost", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_folder_that_lacks_something(model_folder: Path, tmp_path: Path, lost: str) -> None:
+    assert_said_alike(tmp_path, str(without(model_folder, tmp_path, lost)))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors.index.json", "model.gguf", "adapter_config.json"])
+def test_a_folder_with_other_weights(model_folder: Path, tmp_path: Path, name: str) -> None:
+    folder = without(model_folder, tmp_path, "model.safetensors")
+    (folder / name).write_text("{")
+    assert_said_alike(tmp_path, str(folder))

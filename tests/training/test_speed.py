@@ -1,9 +1,11 @@
 import queue
 
 import pytest
+import torch
 
 from kto_tui.core.events import Event, Progress
 from kto_tui.training.emitter import Emitter
+from kto_tui.training.memory import wait_for_device
 from kto_tui.training.sitting import Throttled
 from kto_tui.training.speed import Speedometer
 
@@ -41,6 +43,31 @@ def test_a_window_begins_anew_and_the_eta_does_not() -> None:
     step(meter, clock, 3.0)
     assert meter.take_window()["samples_per_second"] == pytest.approx(8 / 3)
     assert meter.eta_seconds(3) == pytest.approx(6.0)
+
+
+def test_what_the_device_has_still_to_do_belongs_to_the_step() -> None:
+    clock = Clock()
+    meter = Speedometer(clock)
+
+    def wait() -> None:
+        clock.now += 3.0
+
+    meter.begin_step()
+    clock.now += 1.0
+    meter.end_step(wait)
+    assert meter.eta_seconds(1) == pytest.approx(4.0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_device_is_waited_for() -> None:
+    square = torch.rand(8192, 8192, device="cuda")
+    for _ in range(20):
+        square = square @ square
+    queue_of_work = torch.cuda.current_stream()
+    assert not queue_of_work.query()
+    wait_for_device()
+    assert queue_of_work.query()
 
 
 def test_before_the_first_step_nothing_is_known() -> None:

@@ -1,26 +1,32 @@
-"""A hub on this machine: the few addresses that a snapshot download asks, served from a folder."""
+"""A hub on this machine: the few addresses that are asked for a model, served from a folder."""
 
 import hashlib
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import huggingface_hub.constants
+import pytest
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Handler(BaseHTTPRequestHandler):
     files: dict[str, bytes]
-    error: tuple[int, str] | None = None
+    error: tuple[int, str] | None
+    asked: list[str]
 
     def do_GET(self) -> None:
+        self.asked.append(self.path)
         if self.error is not None:
             status, code = self.error
             self.answer(status, b"{}", {"X-Error-Code": code, "X-Error-Message": code})
         elif "/resolve/" in self.path:
-            self.send_file(self.path.partition(f"/resolve/{COMMIT}/")[2])
+            self.send_file(self.path.partition("/resolve/")[2].partition("/")[2])
         elif "/tree/" in self.path:
             self.answer(200, json.dumps([self.entry(name) for name in self.files]).encode())
         else:
@@ -58,11 +64,31 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
 
+def isolate(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty cache, and no word from the environment about the hub."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+
+
+def point_at(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process take the address for the hub."""
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
+    template = address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+
 @contextmanager
-def serving(folder: Path | None = None, error: tuple[int, str] | None = None) -> Iterator[str]:
-    """The address of a hub that has the files of `folder`, or answers everything with `error`."""
+def serving(
+    folder: Path | None = None, error: tuple[int, str] | None = None, asked: list[str] | None = None
+) -> Iterator[str]:
+    """The address of a hub that has the files of `folder`, or answers everything with `error`.
+
+    The paths that it is asked for are added to `asked`.
+    """
     files = {path.name: path.read_bytes() for path in folder.iterdir()} if folder else {}
-    handler = type("Serving", (Handler,), {"files": files, "error": error})
+    heard = [] if asked is None else asked
+    handler = type("Serving", (Handler,), {"files": files, "error": error, "asked": heard})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -72,3 +98,20 @@ def serving(folder: Path | None = None, error: tuple[int, str] | None = None) ->
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def nobody() -> Iterator[str]:
+    """An address where nothing listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+
+
+@contextmanager
+def silent() -> Iterator[str]:
+    """An address that takes calls and never answers."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"

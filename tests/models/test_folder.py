@@ -1,14 +1,14 @@
-"""Local models, looked at before anything is created; and what the package imports."""
+"""Model folders, looked at before anything is created."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from kto_tui.core.errors import UserError
-from kto_tui.data import check_model
+from kto_tui.models.check import check_model
+
+INDEX = "model.safetensors.index.json"
 
 
 def folder(path: Path, *names: str) -> str:
@@ -20,7 +20,7 @@ def folder(path: Path, *names: str) -> str:
 
 @pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
 def test_whole_folder(tmp_path: Path, weights: str) -> None:
-    check_model(folder(tmp_path / "model", "config.json", "tokenizer.json", weights))
+    check_model(folder(tmp_path / "model", "config.json", "tokenizer.json", weights, "also.gguf"))
 
 
 def test_builtin_model() -> None:
@@ -29,14 +29,22 @@ def test_builtin_model() -> None:
 
 def test_shards(tmp_path: Path) -> None:
     model = folder(tmp_path / "model", "config.json", "tokenizer.json", "model-1.safetensors")
-    index = tmp_path / "model" / "model.safetensors.index.json"
+    index = tmp_path / "model" / INDEX
     index.write_text(json.dumps({"weight_map": {"a": "model-1.safetensors"}}))
     check_model(model)
     index.write_text(json.dumps({"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}))
     with pytest.raises(UserError, match=r"the folder has no model-2\.safetensors; expected"):
         check_model(model)
-    index.write_text("{")
-    with pytest.raises(UserError, match=r"a broken model\.safetensors\.index\.json"):
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "{}", '{"weight_map": 3}', '{"weight_map": {}}', '{"weight_map": {"a": 1}}', "\xff"],
+)
+def test_broken_index(tmp_path: Path, text: str) -> None:
+    model = folder(tmp_path / "model", "config.json", "tokenizer.json")
+    (tmp_path / "model" / INDEX).write_text(text, encoding="latin-1")
+    with pytest.raises(UserError, match=r"the folder has a broken model\.safetensors\.index\.json; expected"):
         check_model(model)
 
 
@@ -44,9 +52,10 @@ def test_shards(tmp_path: Path) -> None:
     ("names", "expected"),
     [
         ((), "the folder has no config.json"),
-        (("config.json",), "the folder has no tokenizer files"),
+        (("config.json", "model.safetensors"), "the folder has no tokenizer files"),
         (("config.json", "tokenizer.json"), "the folder has no weights"),
         (("config.json", "tokenizer.json", "a.gguf"), "the folder has its weights as GGUF alone"),
+        (("a.gguf",), "the folder has its weights as GGUF alone"),
         (("adapter_config.json", "adapter_model.safetensors"), "holds a LoRA adapter"),
     ],
 )
@@ -65,10 +74,3 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 def test_missing_folder(name: str) -> None:
     with pytest.raises(UserError, match="no such folder"):
         check_model(name)
-
-
-def test_import_is_light() -> None:
-    heavy = {"torch", "transformers", "pyarrow", "datasets", "pandas", "numpy", "huggingface_hub", "textual"}
-    code = f"import sys, kto_tui.data; print(sorted({heavy!r} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

@@ -1,0 +1,39 @@
+"""What the checkpoint that a sitting goes on from says of itself, in its trainer state."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from kto_tui.core.errors import UserError
+from kto_tui.core.events import Metrics
+
+
+def resumed_step(checkpoint: Path) -> int:
+    """Its optimizer step. Raises UserError."""
+    state = _trainer_state(checkpoint)
+    return int(state["global_step"])
+
+
+def last_metrics(checkpoint: Path) -> Metrics:
+    """Metrics of the newest training step that it has logged; none where it has logged none."""
+    logged = [entry for entry in _trainer_state(checkpoint).get("log_history", ()) if "loss" in entry]
+    return finite(logged[-1]) if logged else {}
+
+
+def finite(values: dict[str, Any]) -> Metrics:
+    """The numbers among the values; None for those that are not finite."""
+    numbers = {key: float(value) for key, value in values.items() if isinstance(value, (int, float))}
+    return {key: value if math.isfinite(value) else None for key, value in numbers.items()}
+
+
+def _trainer_state(checkpoint: Path) -> dict[str, Any]:
+    path = checkpoint / "trainer_state.json"
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        return {**state, "global_step": int(state["global_step"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(
+            f"--resume-from-checkpoint {checkpoint}: found no readable {path.name}; "
+            "resume from another checkpoint"
+        ) from None

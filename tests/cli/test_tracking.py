@@ -1,0 +1,109 @@
+"""--wandb without a login is refused before the model is loaded."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kto_tui.cli.tracking import check_wandb
+from kto_tui.core.errors import UserError
+
+pytest.importorskip("wandb")
+
+KEY = "0123456789" * 4
+CLOUD = f"machine api.wandb.ai login user password {KEY}"
+OURS = f"machine w.example.org login user password {KEY}"
+Case = tuple[dict[str, str], dict[str, str], bool]
+
+# Variables, files below the home folder (which is the current one, too), and whether that is a login.
+CASES: list[Case] = [
+    ({}, {}, False),
+    ({"WANDB_API_KEY": KEY}, {}, True),
+    ({"WANDB_API_KEY": ""}, {}, False),
+    ({"WANDB_MODE": "offline"}, {}, True),
+    ({"WANDB_MODE": "dryrun"}, {}, True),
+    ({"WANDB_MODE": "disabled"}, {}, True),
+    ({"WANDB_MODE": "online"}, {"wandb/settings": "[default]\nmode = offline"}, False),
+    ({}, {".netrc": CLOUD}, True),
+    ({}, {"_netrc": CLOUD}, True),
+    ({}, {".netrc": OURS}, False),
+    ({}, {".netrc": "machine api.wandb.ai login user"}, False),
+    ({}, {".netrc": "what is this"}, False),
+    ({"NETRC": "~/elsewhere"}, {"elsewhere": CLOUD}, True),
+    ({"NETRC": "~/elsewhere"}, {".netrc": CLOUD}, False),
+    ({"WANDB_BASE_URL": "https://w.example.org"}, {".netrc": OURS}, True),
+    ({"WANDB_BASE_URL": "https://w.example.org"}, {".netrc": CLOUD}, False),
+    ({}, {".netrc": OURS, ".config/wandb/settings": "[default]\nbase_url = https://w.example.org"}, True),
+    ({}, {".config/wandb/settings": f"[default]\napi_key = {KEY}"}, True),
+    ({"WANDB_CONFIG_DIR": "~/own"}, {"own/settings": "[default]\nmode = disabled"}, True),
+    ({}, {"wandb/settings": "[default]\nmode = offline"}, True),
+    ({}, {"wandb/settings": "mode = offline"}, False),
+]
+
+WHAT_WANDB_SAYS = """
+import json, os, sys, wandb
+from wandb.sdk import wandb_setup
+from wandb.sdk.lib import wbauth
+before, answers = dict(os.environ), []
+for home, variables in json.loads(sys.argv[1]):
+    os.environ.clear()
+    os.environ.update({**before, **variables, "HOME": home})
+    os.chdir(home)
+    settings = wandb_setup.singleton().settings
+    away = settings._offline or settings._noop
+    answers.append(away or bool(wbauth.authenticate_session(host=settings.base_url, source="", prompt=False)))
+    wbauth.unauthenticate_session(update_settings=False)
+    wandb.teardown()
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [*os.environ]:
+        if name.startswith("WANDB_") or name == "NETRC":
+            monkeypatch.delenv(name)
+
+
+def write(home: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text(text)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]} {[*case[1]]}")
+def test_logins(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    variables, files, ready = case
+    write(tmp_path, files)
+    monkeypatch.chdir(tmp_path)
+    for name, value in {**variables, "HOME": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    if ready:
+        check_wandb()
+    else:
+        with pytest.raises(UserError) as raised:
+            check_wandb()
+        assert (
+            str(raised.value) == "--wandb: not logged in to W&B; run wandb login, or set WANDB_MODE=offline"
+        )
+
+
+def test_wandb_finds_the_same_logins(tmp_path: Path) -> None:
+    """A release that keeps its keys elsewhere shows here. No server is asked."""
+    homes = []
+    for number, (variables, files, _) in enumerate(CASES):
+        home = tmp_path / str(number)
+        home.mkdir()
+        write(home, files)
+        homes.append((str(home), variables))
+    done = subprocess.run(
+        [sys.executable, "-c", WHAT_WANDB_SAYS, json.dumps(homes)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == [ready for _, _, ready in CASES]

