@@ -3,19 +3,28 @@
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 Side = Callable[[], float]
 
 
-def in_turns(rounds: int, *sides: Side) -> list[float]:
-    """The median of each side over so many rounds, A B A B …, after one round that is not counted."""
-    figures: list[list[float]] = [[] for _ in sides]
-    for number in range(rounds + 1):
-        for found, side in zip(figures, sides, strict=True):
-            value = side()
-            if number:
-                found.append(value)
-    return [statistics.median(found) for found in figures]
+@dataclass(frozen=True)
+class Comparison:
+    """Medians of both sides, and the median of the rounds' ratios: it holds while the machine drifts."""
+
+    ours: float
+    theirs: float
+    ratio: float
+
+
+def in_turns(rounds: int, ours: Side, theirs: Side) -> Comparison:
+    """So many rounds of one and the other, A B A B …, after one round that is not counted."""
+    pairs = [(ours(), theirs()) for _ in range(rounds + 1)][1:]
+    return Comparison(
+        statistics.median(a for a, _ in pairs),
+        statistics.median(b for _, b in pairs),
+        statistics.median(a / b for a, b in pairs),
+    )
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -25,9 +34,9 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - begun
 
 
-def report(what: str, ours: float, theirs: float, against: str, aim: str, unit: str = "s") -> None:
-    """One line: both figures, their ratio, and what is aimed at."""
-    ratio = ours / theirs
+def report(what: str, found: Comparison, against: str, aim: str) -> None:
+    """One line: both figures in seconds, their ratio, and what is aimed at."""
     print(
-        f"{what}: {ours:.3f} {unit} against {theirs:.3f} {unit} for {against}: {ratio:.2f} times (aim: {aim})"
+        f"{what}: {found.ours:.3f} s against {found.theirs:.3f} s for {against}: "
+        f"{found.ratio:.2f} times (aim: {aim})"
     )

@@ -24,23 +24,23 @@ def run(*command: str) -> None:
 
 
 def help_against_python() -> None:
-    ours, theirs = in_turns(
+    found = in_turns(
         _ROUNDS,
         lambda: seconds(lambda: run(_KTO_TUI, "--help")),
         lambda: seconds(lambda: run(sys.executable, "-c", "pass")),
     )
-    report("kto-tui --help", ours, theirs, "python -c pass", "under 8")
+    report("kto-tui --help", found, "python -c pass", "under 8")
 
 
 def first_paint_against_textual() -> None:
     with tempfile.TemporaryDirectory() as folder:
         directory = write_run(Path(folder))
-        ours, theirs = in_turns(
+        found = in_turns(
             _ROUNDS,
             lambda: seconds_to_first_paint(directory),
             lambda: seconds(lambda: run(sys.executable, "-c", "import textual.app")),
         )
-    report("dashboard's first paint", ours, theirs, "python -c 'import textual.app'", "under 2.5")
+    report("dashboard's first paint", found, "python -c 'import textual.app'", "under 2.5")
 
 
 def write_run(folder: Path) -> RunDirectory:

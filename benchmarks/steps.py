@@ -14,16 +14,16 @@ from kto_tui.core.events import Event, StepLogged
 from kto_tui.core.resolve import resolve
 from kto_tui.run.journal import read_journal
 
-_ROUNDS = 3
-_STEPS = 400
+_ROUNDS = 5
+_STEPS = 200
 _OPTIONS = {"model_size": "tiny", "max_steps": str(_STEPS), "save_steps": "50"}
 
 
 def no_ui_against_direct() -> None:
     """Prints seconds a step of both, and the supervisor's largest memory."""
     memory: list[int] = []
-    ours, direct = in_turns(_ROUNDS, lambda: under_no_ui(memory), called_directly)
-    report("a step under --no-ui", ours, direct, "the same trainer called directly", "within 1.02")
+    found = in_turns(_ROUNDS, lambda: under_no_ui(memory), called_directly)
+    report("a step under --no-ui", found, "the same trainer called directly", "within 1.02")
     print(f"supervisor's memory: {max(memory) / 1e6:.1f} MB resident at most (aim: under 60 MB)")
 
 
