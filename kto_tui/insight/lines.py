@@ -36,9 +36,9 @@ class Asked:
     problem: str = ""
 
 
-def checkpoint_line(event: CheckpointEvent, directory: Path) -> Line:
-    """One line of the checkpoint log; paths inside the run are shown relative to it."""
-    where = f"{event.step:>5}  {relative_path(event.path, directory):<15}"
+def checkpoint_line(event: CheckpointEvent) -> Line:
+    """One line of the checkpoint log. All checkpoints of a run lie in its folder: the name is enough."""
+    where = f"{event.step:>5}  {clean_text(Path(event.path).name):<15}"
     match event:
         case CheckpointSaved():
             size = f" {format_bytes(event.bytes):>7} {format_seconds(event.seconds):>6}  "
@@ -47,14 +47,6 @@ def checkpoint_line(event: CheckpointEvent, directory: Path) -> Line:
             return (Piece(where + " deleted (newer kept)", "dim"),)
         case CheckpointFailed():
             return Piece(where), Piece(" FAILED: " + clean_text(event.error), "bad")
-
-
-def relative_path(path: str, directory: Path) -> str:
-    """`path` as seen from the run's directory, or as it is when it lies elsewhere; cleaned."""
-    try:
-        return clean_text(str(Path(path).absolute().relative_to(directory.absolute())))
-    except ValueError:
-        return clean_text(path)
 
 
 def notices(state: RunState, asked: Sequence[Asked], over: bool, limit: int = 200) -> tuple[Line, ...]:

@@ -118,7 +118,7 @@ class DashboardScreen(Screen[None]):
     def _show_checkpoints(self, shown: int) -> None:
         new = self.state.checkpoint_log[shown:]
         if new:
-            self._checkpoint_lines += [checkpoint_line(event, self._directory.path) for event in new]
+            self._checkpoint_lines += [checkpoint_line(event) for event in new]
             self._checkpoints.show(self._checkpoint_lines)
 
     def _show_all(self) -> None:
