@@ -71,6 +71,8 @@ def _count(source: str, config: RunConfig) -> Counts:
 
 def _resumed(given: dict[str, Any], config_file: Path | None) -> RunConfig:
     wanted = given["resume_from_checkpoint"]
+    if not wanted:
+        raise UserError("--resume-from-checkpoint: found nothing; expected latest, or a checkpoint's folder")
     if wanted == "latest":
         folder = given.get("output_dir") or _configured_folder(given, config_file)
         folder = os.path.expanduser(folder)

@@ -70,13 +70,18 @@ def _in_foreground(config: RunConfig, directory: RunDirectory) -> int:
 
 
 def _live(config: RunConfig, observers: list[Observer]) -> RunEnded:
-    """Supervise one sitting. A request that the worker found wrong leaves no half-made folder behind."""
+    """Supervise one sitting. A request that the worker found wrong leaves no half-made folder behind.
+
+    Whatever was trained stays: a run that was parked may be refused only when it is resumed.
+    """
     import train_worker
 
+    assert config.output_dir is not None
+    directory = RunDirectory.at(config.output_dir)
     ended = Supervisor(config, train_worker.main, observers).run()
-    if ended.exit_code == WRONG_REQUEST and config.resume_from_checkpoint is None:
-        assert config.output_dir is not None
-        discard(RunDirectory.at(config.output_dir))
+    fresh = config.resume_from_checkpoint is None and not directory.checkpoints()
+    if ended.exit_code == WRONG_REQUEST and fresh:
+        discard(directory)
     return ended
 
 

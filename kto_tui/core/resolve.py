@@ -42,7 +42,8 @@ def read_settings(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{where}: cannot be read: {error.strerror}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{where}: not YAML: {' '.join(str(error).split())}") from None
+        problem = " ".join(str(error).split()).replace(' in "<byte string>"', "")
+        raise UserError(f"{where}: not YAML: {problem}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):

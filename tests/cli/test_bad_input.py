@@ -166,6 +166,7 @@ def test_no_checkpoint_to_resume(capsys: pytest.CaptureFixture[str]) -> None:
     latest = ("--resume-from-checkpoint", "latest")
     assert "holds no checkpoint" in refused(capsys, *latest, "--output-dir", "out")
     assert "of which run" in refused(capsys, *latest)
+    assert "found nothing" in refused(capsys, "--model-size", "tiny", "--resume-from-checkpoint", "")
     assert "no such folder" in refused(capsys, "--resume-from-checkpoint", "out/checkpoint-9")
     (Path("out") / "checkpoint-9").mkdir(parents=True)
     assert "not a whole checkpoint" in refused(capsys, "--resume-from-checkpoint", "out/checkpoint-9")

@@ -152,6 +152,14 @@ def dies_in_mid_sentence(config: RunConfig, events: Any, commands: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def saves_then_refuses(config: RunConfig, events: Any, commands: Any) -> None:
+    """Find the request wrong only later, as a model that is gone when a parked run is resumed."""
+    run = FakeRun(config, events, commands)
+    run.step = 7
+    run.save("paused")
+    refuses(config, events, commands)
+
+
 def refuses(config: RunConfig, events: Any, commands: Any) -> None:
     """Find the request wrong."""
     error = UserError("model x: no such model")

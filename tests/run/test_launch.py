@@ -70,6 +70,16 @@ def test_what_the_worker_refuses_leaves_no_folder(
     assert not directory.path.exists()
 
 
+def test_a_refusal_never_costs_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr("train_worker.main", worker.saves_then_refuses)
+    directory = RunDirectory(tmp_path / "run")
+    with pytest.raises(UserError, match="no such model"):
+        start._in_foreground(RunConfig(output_dir=str(directory.path)), directory)
+    assert [path.name for path in directory.checkpoints()] == ["checkpoint-7"]
+    assert directory.events.is_file()
+
+
 def test_folders_that_no_run_of_ours_wrote_are_left_alone(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path / "run")
     directory.checkpoint(500).mkdir(parents=True)
