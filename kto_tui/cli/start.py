@@ -27,12 +27,17 @@ def start(options: Mapping[str, Any]) -> int:
         directory = check_output_dir(config)
         return _in_foreground(check(config).config, directory)
     if _is_taken(config):
-        chosen = _ask(config, options)
-        if chosen is None:
-            return 0
-        if isinstance(chosen, int):
-            return chosen
-        config = chosen
+        match _ask(config):
+            case "resume":
+                asked = {"resume_from_checkpoint": "latest", "output_dir": config.output_dir}
+                config = settings_of({**options, **asked})
+            case "overwrite":
+                config = msgspec.structs.replace(config, overwrite=True)
+            case "attach":
+                directory = _folder(config)
+                return watch(directory, recorded_settings(directory))
+            case _:
+                return 0
     directory = check_output_dir(config)
     config = check(config).config
     create(config, directory)
@@ -76,8 +81,7 @@ def _live(config: RunConfig, observers: list[Observer]) -> RunEnded:
     """
     import train_worker
 
-    assert config.output_dir is not None
-    directory = RunDirectory.at(config.output_dir)
+    directory = _folder(config)
     ended = Supervisor(config, train_worker.main, observers).run()
     fresh = config.resume_from_checkpoint is None and not directory.checkpoints()
     if ended.exit_code == WRONG_REQUEST and fresh:
@@ -85,26 +89,18 @@ def _live(config: RunConfig, observers: list[Observer]) -> RunEnded:
     return ended
 
 
-def _is_taken(config: RunConfig) -> bool:
+def _folder(config: RunConfig) -> RunDirectory:
     assert config.output_dir is not None
-    holds = RunDirectory.at(config.output_dir).holds_run()
-    return holds and not (config.overwrite or config.resume_from_checkpoint)
+    return RunDirectory.at(config.output_dir)
 
 
-def _ask(config: RunConfig, options: Mapping[str, Any]) -> RunConfig | int | None:
-    """What to do with the run that the folder holds: new settings, an exit code, or None to leave it."""
+def _is_taken(config: RunConfig) -> bool:
+    return _folder(config).holds_run() and not (config.overwrite or config.resume_from_checkpoint)
+
+
+def _ask(config: RunConfig) -> str:
+    """What the user wants done with the run that the folder holds."""
     from kto_tui.run.registry import summarize
     from kto_tui.ui.ask import ask_existing_run
 
-    assert config.output_dir is not None
-    directory = RunDirectory.at(config.output_dir)
-    match ask_existing_run(summarize(directory)):
-        case "resume":
-            asked = {"resume_from_checkpoint": "latest", "output_dir": config.output_dir}
-            return settings_of({**options, **asked})
-        case "overwrite":
-            return msgspec.structs.replace(config, overwrite=True)
-        case "attach":
-            return watch(directory, recorded_settings(directory))
-        case _:
-            return None
+    return ask_existing_run(summarize(_folder(config)))
