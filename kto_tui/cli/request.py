@@ -12,12 +12,13 @@ import msgspec
 
 from kto_tui.cli.tracking import check_wandb
 from kto_tui.core.compatibility import check_adapter
-from kto_tui.core.config import SAMPLE_DATASET, RunConfig
+from kto_tui.core.config import NO_CACHE, SAMPLE_DATASET, RunConfig
 from kto_tui.core.counts import Counts
 from kto_tui.core.directory import MANIFEST_NAME, RunDirectory, checkpoint_step
 from kto_tui.core.errors import UserError
 from kto_tui.core.presets import load_preset
 from kto_tui.core.resolve import read_settings, resolve
+from kto_tui.core.schedule import held_out_rows
 from kto_tui.data import Columns, check_rows
 from kto_tui.models.check import check_model
 
@@ -56,6 +57,8 @@ def check(config: RunConfig) -> Request:
     assert config.dataset is not None
     data = _count(config.dataset, config)
     evaluation = _count(config.eval_dataset, config) if config.eval_dataset else None
+    _check_fraction(config, data)
+    _check_cache(config.reference_cache)
     check_model(config.model)
     return Request(config, data, evaluation)
 
@@ -67,6 +70,28 @@ def _count(source: str, config: RunConfig) -> Counts:
         return check_rows(source, columns)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         return process.submit(check_rows, source, columns).result()
+
+
+def _check_fraction(config: RunConfig, data: Counts) -> None:
+    """Both parts need two rows at least: each row is set against the answer of another one."""
+    if config.eval_fraction is None:
+        return
+    held_out = held_out_rows(config, data.total)
+    if min(held_out, data.total - held_out) < 2:
+        raise UserError(
+            f"--eval-fraction {config.eval_fraction:g}: of {data.total} rows, {held_out} would be held out "
+            f"and {data.total - held_out} trained on; expected at least 2 of each"
+        )
+
+
+def _check_cache(cache: str | None) -> None:
+    """A cache that cannot be written costs time and no run; one that can be no folder is a slip."""
+    if cache is None or cache == NO_CACHE:
+        return
+    path = Path(cache)
+    existing = next(part for part in (path, *path.parents) if part.exists())
+    if not existing.is_dir():
+        raise UserError(f"--reference-cache {cache}: {existing} is not a folder; name another, or off")
 
 
 def _resumed(given: dict[str, Any], config_file: Path | None) -> RunConfig:
@@ -138,10 +163,12 @@ def _check_size(given: Mapping[str, Any], recorded: Path) -> None:
 
 
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
-    """Local files by their full path, so that run.yaml means the same from any folder."""
+    """Local files and folders by their full path, so that run.yaml means the same from any folder."""
     changed = {
         name: os.path.abspath(os.path.expanduser(value))
         for name in ("model", "dataset", "eval_dataset")
         if (value := getattr(config, name)) and os.path.exists(os.path.expanduser(value))
     }
+    if config.reference_cache not in (None, NO_CACHE):
+        changed["reference_cache"] = os.path.abspath(config.reference_cache)
     return msgspec.structs.replace(config, **changed)

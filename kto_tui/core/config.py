@@ -26,9 +26,11 @@ _MODEL, _DATA, _KTO, _TRAIN, _SAVE, _TRACK = GROUPS
 Count = Annotated[int, Meta(ge=1)]
 Positive = Annotated[float, Meta(gt=0)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
+Part = Annotated[float, Meta(gt=0, lt=1)]
 
 SAMPLE_DATASET = "builtin:sample"
 TINY_MODEL = "builtin:tiny"
+NO_CACHE = "off"
 
 
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,6 +60,10 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     completion_column: Annotated[str, Doc(_DATA, "column of the answer", "NAME")] = "completion"
     label_column: Annotated[str, Doc(_DATA, "column of the rating", "NAME")] = "label"
     eval_dataset: Annotated[str | None, Doc(_DATA, "rated rows that are only evaluated on", "ID|FILE")] = None
+    eval_fraction: Annotated[
+        Part | None,
+        Doc(_DATA, "part of the rows held out to be evaluated on, between 0 and 1", "F"),
+    ] = None
     max_length: Annotated[
         Annotated[int, Meta(ge=8)], Doc(_DATA, "longest row in tokens, prompt and answer", "TOKENS")
     ] = 1024
@@ -71,14 +77,44 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Doc(_KTO, "weights of desirable and undesirable rows; auto balances them", "auto|W_D:W_U"),
     ] = "auto"
 
+    kl_scope: Annotated[
+        Literal["step", "micro_batch"],
+        Doc(
+            _KTO,
+            "what the reference point z is estimated over: an optimizer step, or, as in TRL, a micro-batch",
+        ),
+    ] = "step"
+    reference_cache: Annotated[
+        str | None,
+        Doc(
+            _KTO,
+            "where reference log-probabilities and tokenized rows are kept for later epochs and runs;"
+            " off: computed each time (default: ~/.cache/kto-tui)",
+            "DIR|off",
+        ),
+    ] = None
+
     max_steps: Annotated[
         Count | None, Doc(_TRAIN, "stop after this many optimizer steps (wins over --num-epochs)", "N")
     ] = None
     num_epochs: Annotated[Positive, Doc(_TRAIN, "passes over the data", "N")] = 1.0
+    early_stopping_patience: Annotated[
+        Count | None,
+        Doc(
+            _TRAIN,
+            "end after so many evaluations in a row without a lower loss, and keep the best"
+            " (needs --eval-dataset or --eval-fraction)",
+            "N",
+        ),
+    ] = None
     batch_size: Annotated[Annotated[int, Meta(ge=2)], Doc(_TRAIN, "rows in a micro-batch", "ROWS")] = 4
     gradient_accumulation_steps: Annotated[Count, Doc(_TRAIN, "micro-batches in one optimizer step", "N")] = 1
     gradient_checkpointing: Annotated[
-        Literal["auto", "on", "off"], Doc(_TRAIN, "recompute activations to save memory; auto: on with CUDA")
+        Literal["auto", "on", "off"],
+        Doc(
+            _TRAIN,
+            "recompute activations to save memory; auto: on where they would not fit otherwise",
+        ),
     ] = "auto"
     learning_rate: Annotated[Positive, Doc(_TRAIN, "peak learning rate", "LR")] = 5e-7
     lr_scheduler_type: Annotated[
@@ -106,7 +142,11 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     save_total_limit: Annotated[Count, Doc(_SAVE, "checkpoints kept", "N")] = 3
     eval_steps: Annotated[
         Count | None,
-        Doc(_SAVE, "steps between two evaluations (default: --save-steps; needs --eval-dataset)", "N"),
+        Doc(
+            _SAVE,
+            "steps between two evaluations (default: --save-steps; needs --eval-dataset or --eval-fraction)",
+            "N",
+        ),
     ] = None
 
     wandb: Annotated[bool, Doc(_TRACK, "send the metrics to Weights & Biases")] = False
@@ -155,6 +195,15 @@ def settings() -> dict[str, Setting]:
     return found
 
 
+# YAML 1.1 reads these words as true and false wherever they stand without quotes.
+_SWITCH_WORDS = {True: "on", False: "off"}
+
+
+def _words_of(setting: Setting) -> tuple[str, ...]:
+    """The words that a text setting gives a meaning of its own."""
+    return setting.choices or ((NO_CACHE,) if setting.name == "reference_cache" else ())
+
+
 def convert(setting: Setting, value: Any, where: str) -> Any:
     """`value` as the setting's type. `where` names its origin in the error.
 
@@ -163,6 +212,8 @@ def convert(setting: Setting, value: Any, where: str) -> Any:
     if setting.name == "class_weights" and not isinstance(value, str):
         # YAML 1.1 reads 1:1.5 as a number to the base of 60.
         raise UserError(f'{where}: found a number; write the weights in quotes: "1:1.5"')
+    if isinstance(value, bool) and (word := _SWITCH_WORDS[value]) in _words_of(setting):
+        value = word
     if value == "":
         raise UserError(f"{where}: found nothing; expected {expected(setting)}")
     if setting.type is str or (not isinstance(value, str) and str in get_args(setting.type)):
@@ -195,6 +246,8 @@ def _members(kind: Any) -> tuple[Any, ...]:
 def _bounds(meta: Meta) -> str:
     if meta.ge is not None and meta.le is not None:
         return f" from {meta.ge} to {meta.le}"
+    if meta.gt is not None and meta.lt is not None:
+        return f" above {meta.gt} and below {meta.lt}"
     if meta.gt is not None:
         return f" above {meta.gt}"
     return f" of at least {meta.ge}" if meta.ge is not None else ""
@@ -219,3 +272,8 @@ def to_yaml(config: RunConfig) -> str:
     """The settings as run.yaml holds them; feeding it to --config repeats the run."""
     values = {k: v for k, v in msgspec.structs.asdict(config).items() if k not in START_ONLY}
     return msgspec.yaml.encode(values).decode()
+
+
+def evaluates(config: RunConfig) -> bool:
+    """Whether the run has rows that are only evaluated on."""
+    return config.eval_dataset is not None or config.eval_fraction is not None

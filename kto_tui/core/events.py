@@ -20,7 +20,7 @@ Stage = Literal[
     "paused",
     "parked",
 ]
-SaveReason = Literal["scheduled", "requested", "paused", "stopped", "final"]
+SaveReason = Literal["scheduled", "requested", "best", "paused", "stopped", "final"]
 Severity = Literal["info", "warning", "error"]
 Metrics = Mapping[str, float | None]
 
@@ -106,6 +106,20 @@ class DataReady(Event, frozen=True, kw_only=True):
     completion_tokens: Mapping[str, float] = {}
 
 
+class ReferenceCacheReady(Event, frozen=True, kw_only=True):
+    """Where the reference's log-probabilities come from. `path` is None where none are kept.
+
+    `known` of the run's `blocks` need no computing; `bytes` is what lies on disk, other runs' blocks
+    included, and `limit_bytes` what may.
+    """
+
+    path: str | None
+    blocks: int
+    known: int
+    bytes: int
+    limit_bytes: int
+
+
 class StepLogged(Event, frozen=True, kw_only=True):
     """Metrics at a logging step. `loss` is the mean since the last log; null means not finite."""
 
@@ -117,14 +131,21 @@ class StepLogged(Event, frozen=True, kw_only=True):
 
 
 class Evaluated(Event, frozen=True, kw_only=True):
-    """Metrics on the evaluation data, keys without the `eval_` prefix."""
+    """Metrics on the rows held out, keys without the `eval_` prefix.
+
+    loss, rewards/chosen, rewards/rejected, rewards/margins, rewards/auc, kl, runtime (seconds) and
+    samples_per_second. What cannot be told, as a margin without rows of both labels, is left out.
+    """
 
     step: int
     metrics: Metrics
 
 
 class CheckpointSaved(Event, frozen=True, kw_only=True):
-    """A whole checkpoint lies at `path`; `seconds` is how long writing it took."""
+    """A whole checkpoint lies at `path`; `seconds` is how long writing it took.
+
+    `reason` best: no evaluation before had as low a loss.
+    """
 
     step: int
     path: str
@@ -189,6 +210,7 @@ AnyEvent = Union[
     Progress,
     ModelLoaded,
     DataReady,
+    ReferenceCacheReady,
     StepLogged,
     Evaluated,
     CheckpointSaved,

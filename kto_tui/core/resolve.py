@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from kto_tui.core.config import RunConfig, class_weights, convert, settings
+from kto_tui.core.config import NO_CACHE, RunConfig, class_weights, convert, evaluates, settings
 from kto_tui.core.directory import RunDirectory
 from kto_tui.core.errors import UserError
 from kto_tui.core.presets import load_preset, preset_names
@@ -29,6 +29,7 @@ def resolve(options: Mapping[str, Any], config_file: Path | None = None) -> RunC
     if config.model is None:
         raise UserError(f"no model: give --model-size ({', '.join(preset_names())}) or --model ID|DIR")
     class_weights(config.class_weights)
+    _check_evaluation(config)
     return _with_defaults(config)
 
 
@@ -71,8 +72,25 @@ def _converted(values: Mapping[str, Any], where: Any) -> dict[str, Any]:
     return {name: convert(known[name], value, where(name)) for name, value in values.items()}
 
 
+def _check_evaluation(config: RunConfig) -> None:
+    if config.eval_dataset is not None and config.eval_fraction is not None:
+        raise UserError(
+            f"--eval-dataset {config.eval_dataset} and --eval-fraction {config.eval_fraction:g}: "
+            "found both; choose one of them"
+        )
+    if config.early_stopping_patience is not None and not evaluates(config):
+        raise UserError(
+            f"--early-stopping-patience {config.early_stopping_patience}: nothing is evaluated; "
+            "add --eval-dataset ID|FILE, or --eval-fraction 0.1 to hold out a tenth of the rows"
+        )
+
+
 def _with_defaults(config: RunConfig) -> RunConfig:
-    """What follows from other settings: the run's folder, and when to evaluate."""
-    output_dir = os.path.expanduser(config.output_dir or "./kto_output")
-    eval_steps = (config.eval_steps or config.save_steps) if config.eval_dataset else config.eval_steps
-    return msgspec.structs.replace(config, output_dir=output_dir, eval_steps=eval_steps)
+    """What follows from other settings: the folders, and when to evaluate."""
+    cache = config.reference_cache
+    return msgspec.structs.replace(
+        config,
+        output_dir=os.path.expanduser(config.output_dir or "./kto_output"),
+        reference_cache=os.path.expanduser(cache) if cache not in (None, NO_CACHE) else cache,
+        eval_steps=config.eval_steps or (config.save_steps if evaluates(config) else None),
+    )

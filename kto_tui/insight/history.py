@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 from kto_tui.core.events import AnyEvent, Evaluated, RunStarted, StepLogged
-from kto_tui.insight.text import clean_text, format_loss, format_metric, metric
+from kto_tui.insight.text import AUC, clean_text, format_loss, format_metric, metric
 
 Turn = Literal["better", "worse", "same"]
 
@@ -104,7 +104,7 @@ def _evaluation_text(event: Evaluated) -> str:
     parts = [f"evaluation at step {event.step}:"]
     if "loss" in event.metrics:
         parts.append(f"loss {format_loss(metric(event.metrics, 'loss'))}")
-    for key, name in (("rewards/margins", "margin"), ("kl", "KL")):
+    for key, name in (("rewards/margins", "margin"), (AUC, "AUC"), ("kl", "KL")):
         if key in event.metrics:
             parts.append(f"{name} {format_metric(metric(event.metrics, key))}")
     return "  ".join(parts)

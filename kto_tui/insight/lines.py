@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Literal
 
 from kto_tui.core.commands import CommandName
-from kto_tui.core.events import AlertRaised, CheckpointDeleted, CheckpointFailed, CheckpointSaved, CommandDone
+from kto_tui.core.events import (
+    AlertRaised,
+    CheckpointDeleted,
+    CheckpointFailed,
+    CheckpointSaved,
+    CommandDone,
+    ReferenceCacheReady,
+)
+from kto_tui.insight.reference import reference_text
 from kto_tui.insight.state import CheckpointEvent, RunState
 from kto_tui.insight.text import clean_text, format_bytes, format_seconds
 
@@ -50,9 +58,14 @@ def checkpoint_line(event: CheckpointEvent) -> Line:
 
 
 def notices(state: RunState, asked: Sequence[Asked], over: bool, limit: int = 200) -> tuple[Line, ...]:
-    """Alerts, failed checkpoints and requests in the order of their time; the newest `limit`."""
+    """Alerts, failed checkpoints, requests, and where the reference comes from, in the order of their time.
+
+    The newest `limit`.
+    """
     own = {request.id for request in asked if request.id}
     lines = [(alert.time, alert_line(alert)) for alert in state.alerts[-limit:]]
+    if state.reference is not None:
+        lines.append((state.reference.time, _reference_line(state.reference)))
     lines += [
         (event.time, _failed_line(event))
         for event in state.checkpoint_log
@@ -91,6 +104,10 @@ _SEVERITY: dict[str, tuple[str, Tone]] = {
     "warning": ("!", "warning"),
     "error": ("✗", "bad"),
 }
+
+
+def _reference_line(event: ReferenceCacheReady) -> Line:
+    return Piece(clock_text(event.time) + " ", "dim"), Piece("i reference: " + reference_text(event))
 
 
 def _failed_line(event: CheckpointFailed) -> Line:

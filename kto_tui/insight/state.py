@@ -1,5 +1,6 @@
 """The state of a run as its events tell it. A live run, an attached one and a replay fold alike."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from kto_tui.core.events import (
     GpuSampled,
     ModelLoaded,
     Progress,
+    ReferenceCacheReady,
     RunEnded,
     RunStarted,
     Stage,
@@ -37,8 +39,9 @@ class RunState:
 
     `step` is the newest that this sitting has reached, or gone on from; `total_steps` the one at which
     training ends, once it is known; `latest` the newest row, of this sitting or one before.
-    `checkpoint_log` is everything that happened to checkpoints; `held_seconds` is how long this
-    sitting was paused or parked, without the hold that may be going on now.
+    `evaluations` are those that led to the present step, oldest first. `checkpoint_log` is everything that
+    happened to checkpoints; `held_seconds` is how long this sitting was paused or parked, without the hold
+    that may be going on now.
     """
 
     started: RunStarted | None = None
@@ -51,8 +54,9 @@ class RunState:
     held_seconds: float = 0.0
     model: ModelLoaded | None = None
     data: DataReady | None = None
+    reference: ReferenceCacheReady | None = None
     latest: StepLogged | None = None
-    evaluation: Evaluated | None = None
+    evaluations: tuple[Evaluated, ...] = ()
     checkpoint_log: tuple[CheckpointEvent, ...] = ()
     devices: tuple[Device, ...] = ()
     alerts: tuple[AlertRaised, ...] = ()
@@ -70,6 +74,12 @@ class RunState:
             elif isinstance(event, CheckpointDeleted):
                 kept.pop(event.step, None)
         return tuple(kept[step] for step in sorted(kept))
+
+    @property
+    def best_evaluation(self) -> Evaluated | None:
+        """The first of those with the lowest loss; None while none has a finite one."""
+        with_loss = [event for event in self.evaluations if math.isfinite(loss_of(event))]
+        return min(with_loss, key=loss_of, default=None)
 
     def status(self, alive: bool) -> Status:
         """What the run is doing. `alive`: whether a supervisor holds its lock."""
@@ -92,6 +102,12 @@ class RunState:
         return max(0.0, end - self.started.time - self.held_seconds - holding)
 
 
+def loss_of(event: Evaluated) -> float:
+    """The loss of an evaluation, nan where it has none."""
+    loss = event.metrics.get("loss")
+    return math.nan if loss is None else loss
+
+
 def apply(state: RunState, event: AnyEvent) -> RunState:
     """The state after one more event."""
     return replace(state, last_time=event.time, **_changes(state, event))
@@ -112,6 +128,8 @@ def _changes(state: RunState, event: AnyEvent) -> dict[str, Any]:
             return {"model": event}
         case DataReady():
             return {"data": event}
+        case ReferenceCacheReady():
+            return {"reference": event}
         case StepLogged():
             return {
                 "latest": event,
@@ -119,7 +137,7 @@ def _changes(state: RunState, event: AnyEvent) -> dict[str, Any]:
                 "total_steps": event.total_steps,
             }
         case Evaluated():
-            return {"evaluation": event}
+            return {"evaluations": (*state.evaluations, event)}
         case CheckpointSaved():
             log = (*state.checkpoint_log, event)
             return {"checkpoint_log": log, "step": max(state.step, event.step)}
@@ -150,6 +168,7 @@ def _begin(state: RunState, event: RunStarted) -> dict[str, Any]:
         "step": resumed or 0,
         "total_steps": None,
         "sittings": state.sittings + 1,
+        "evaluations": tuple(past for past in state.evaluations if past.step <= (resumed or 0)),
         "ended": None,
         "stage": None,
         "stage_since": event.time,

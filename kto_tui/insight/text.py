@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 MISSING = "–"
 NOT_FINITE = "nan"
+AUC = "rewards/auc"
 _GIB = 1 << 30
 _MIB = 1 << 20
 

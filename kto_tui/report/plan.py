@@ -2,7 +2,7 @@
 
 from kto_tui.core.config import GROUPS, START_ONLY, RunConfig, settings
 from kto_tui.core.counts import Counts
-from kto_tui.core.schedule import steps_per_epoch, total_steps
+from kto_tui.core.schedule import held_out_rows, steps_per_epoch, total_steps
 from kto_tui.insight.text import clean_text
 from kto_tui.report.aligned import Side, aligned
 
@@ -15,7 +15,7 @@ def format_plan(config: RunConfig, data: Counts, evaluation: Counts | None) -> s
     Rows that tokenizing drops are not known yet, so the steps are those of the rows as counted.
     """
     parts = [(group, _settings_of(group, config)) for group in GROUPS]
-    parts.append(("Rows", _counts(data, evaluation)))
+    parts.append(("Rows", _counts(config, data, evaluation)))
     parts.append(("Steps", _steps(config, data)))
     width = max(len(name) for _, lines in parts for name, _ in lines) + 1
     blocks = []
@@ -41,7 +41,11 @@ def _value(value: object) -> str:
     return clean_text(str(value))
 
 
-def _counts(data: Counts, evaluation: Counts | None) -> list[tuple[str, str]]:
+def _counts(config: RunConfig, data: Counts, evaluation: Counts | None) -> list[tuple[str, str]]:
+    if config.eval_fraction is not None:
+        held_out = held_out_rows(config, data.total)
+        share = f"{100 * config.eval_fraction:.3g}% of the rows, about {held_out:,}"
+        return [("training", f"about {data.total - held_out:,} of {_classes(data)}"), ("evaluation", share)]
     lines = [("training", _classes(data))]
     return [*lines, ("evaluation", _classes(evaluation))] if evaluation else lines
 
@@ -51,8 +55,9 @@ def _classes(counts: Counts) -> str:
 
 
 def _steps(config: RunConfig, data: Counts) -> list[tuple[str, str]]:
-    per_epoch = steps_per_epoch(config, data.total)
-    total = total_steps(config, data.total)
+    rows = data.total - held_out_rows(config, data.total)
+    per_epoch = steps_per_epoch(config, rows)
+    total = total_steps(config, rows)
     effective = config.batch_size * config.gradient_accumulation_steps
     return [
         (

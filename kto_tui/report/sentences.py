@@ -9,9 +9,13 @@ from kto_tui.core.events import (
     CheckpointSaved,
     DataReady,
     Evaluated,
+    Metrics,
     ModelLoaded,
+    ReferenceCacheReady,
 )
+from kto_tui.insight.reference import reference_text
 from kto_tui.insight.text import (
+    AUC,
     clean_text,
     format_bytes,
     format_count,
@@ -60,20 +64,30 @@ def _spread(tokens: Mapping[str, float]) -> str:
     return "/".join(f"{tokens[key]:.0f}" for key in _PERCENTILES if key in tokens)
 
 
+def reference(event: ReferenceCacheReady) -> str:
+    """How much of the reference is known already, and where it is kept."""
+    return f"Reference: {reference_text(event)}"
+
+
 def evaluated(event: Evaluated) -> str:
-    """The figures of an evaluation."""
+    """The figures of an evaluation, in a row's worth."""
     parts = []
     if "loss" in event.metrics:
         parts.append(f"loss {format_loss(metric(event.metrics, 'loss'))}")
-    for key, name in (
-        ("rewards/margins", "margin"),
-        ("rewards/chosen", "chosen"),
-        ("rewards/rejected", "rejected"),
-        ("kl", "KL"),
-    ):
+    parts += _rewards(event.metrics)
+    for key, name in ((AUC, "AUC"), ("kl", "KL")):
         if key in event.metrics:
             parts.append(f"{name} {format_metric(metric(event.metrics, key))}")
     return f"EVALUATED at step {event.step}: {', '.join(parts) or 'no figures'}"
+
+
+def _rewards(metrics: Metrics) -> list[str]:
+    """The margin and what it is the difference of; what is there, where a class had no rows."""
+    keys = {"margin": "rewards/margins", "chosen": "rewards/chosen", "rejected": "rewards/rejected"}
+    texts = {name: format_metric(metric(metrics, key)) for name, key in keys.items() if key in metrics}
+    if len(texts) == len(keys):
+        return [f"margin {texts['margin']} ({texts['chosen']} vs {texts['rejected']})"]
+    return [f"{name} {text}" for name, text in texts.items()]
 
 
 def checkpoint_saved(event: CheckpointSaved, frame: Frame) -> str:

@@ -16,6 +16,7 @@ from kto_tui.core.events import (
     Evaluated,
     Event,
     ModelLoaded,
+    ReferenceCacheReady,
     RunEnded,
     RunStarted,
     Stage,
@@ -91,6 +92,8 @@ class TablePrinter:
                 self._on_model(event)
             case DataReady() if not self._announced:
                 self._line(sentences.data_ready(event))
+            case ReferenceCacheReady() if not self._announced:
+                self._line(sentences.reference(event))
             case StepLogged():
                 self._on_step(event)
             case Evaluated():

@@ -105,6 +105,33 @@ def test_an_output_directory_whose_run_is_alive(capsys: pytest.CaptureFixture[st
     assert "kto-tui attach out" in line
 
 
+def test_rows_to_evaluate_on_from_two_places(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("--eval-dataset", "held.jsonl", "--eval-fraction", "0.1")
+    assert "found both; choose one of them" in refused(capsys, "--model-size", "tiny", *asked)
+
+
+def test_patience_without_an_evaluation(capsys: pytest.CaptureFixture[str]) -> None:
+    line = refused(capsys, "--model-size", "tiny", "--early-stopping-patience", "2")
+    assert "nothing is evaluated; add --eval-dataset ID|FILE, or --eval-fraction 0.1" in line
+
+
+@pytest.mark.parametrize(
+    ("fraction", "found"), [("0.1", "1 would be held out and 9"), ("0.9", "9 would be held out and 1")]
+)
+def test_a_part_held_out_that_leaves_no_pairs(
+    capsys: pytest.CaptureFixture[str], fraction: str, found: str
+) -> None:
+    write_rows(Path("a.jsonl"), ROWS * 5)
+    line = refused(capsys, "--model-size", "tiny", "--dataset", "a.jsonl", "--eval-fraction", fraction)
+    assert f"--eval-fraction {fraction}: of 10 rows, {found} trained on; expected at least 2 of each" in line
+
+
+def test_a_cache_that_is_no_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("file").write_text("")
+    line = refused(capsys, "--model-size", "tiny", "--reference-cache", "file/cache")
+    assert "file is not a folder; name another, or off" in line
+
+
 def test_a_folder_that_cannot_be_made(capsys: pytest.CaptureFixture[str]) -> None:
     Path("file").write_text("")
     assert "file is not a folder" in refused(capsys, "--model-size", "tiny", "--output-dir", "file/out")

@@ -71,4 +71,9 @@ def test_plan_shows_settings_and_rows_and_makes_nothing(
     printed = capsys.readouterr().out
     assert "320 (160 desirable, 160 undesirable)" in printed
     assert "max_steps:" in printed
+    asked = ["--eval-fraction", "0.1", "--reference-cache", "cache"]
+    assert main(["plan", "--model-size", "tiny", *asked]) == 0
+    printed = capsys.readouterr().out
+    assert "10% of the rows, about 32" in printed
+    assert f" {tmp_path / 'cache'}\n" in printed
     assert os.listdir(tmp_path) == []

@@ -8,9 +8,11 @@ from kto_tui.core.config import GROUPS, settings
 
 OPTIONS = [
     "model_size", "model", "quantization", "dtype", "lora_rank", "lora_alpha", "lora_dropout",
-    "dataset", "prompt_column", "completion_column", "label_column", "eval_dataset", "max_length",
-    "loss_type", "beta", "class_weights",
-    "max_steps", "num_epochs", "batch_size", "gradient_accumulation_steps", "gradient_checkpointing",
+    "dataset", "prompt_column", "completion_column", "label_column", "eval_dataset", "eval_fraction",
+    "max_length",
+    "loss_type", "beta", "class_weights", "kl_scope", "reference_cache",
+    "max_steps", "num_epochs", "early_stopping_patience", "batch_size", "gradient_accumulation_steps",
+    "gradient_checkpointing",
     "learning_rate", "lr_scheduler_type", "warmup_ratio", "optim", "weight_decay", "max_grad_norm", "seed",
     "output_dir", "overwrite", "resume_from_checkpoint", "logging_steps", "save_steps", "save_total_limit",
     "eval_steps",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kto_tui.core.config import RunConfig, class_weights, convert, settings, to_yaml
+from kto_tui.core.config import RunConfig, class_weights, convert, evaluates, settings, to_yaml
 from kto_tui.core.directory import RunDirectory
 from kto_tui.core.errors import UserError
 from kto_tui.core.presets import preset_names
@@ -32,6 +32,13 @@ def test_each_setting_has_a_flag_a_group_and_help() -> None:
         ("quantization", "q4", "one of auto, nf4, int8, none"),
         ("wandb", "maybe", "true or false"),
         ("dataset", ["a", "b"], "text"),
+        ("eval_fraction", "0", "--eval-fraction: found '0'; expected a number above 0 and below 1"),
+        ("eval_fraction", 1.0, "above 0 and below 1"),
+        ("eval_fraction", "10%", "a number above 0 and below 1"),
+        ("early_stopping_patience", "0", "a whole number of at least 1"),
+        ("kl_scope", "epoch", "one of step, micro_batch"),
+        ("reference_cache", "", "text"),
+        ("reference_cache", True, "text"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_wanted(name: str, value: object, message: str) -> None:
@@ -120,6 +127,48 @@ def test_evaluation_follows_saving_unless_told() -> None:
     assert resolve({**base, "eval_dataset": "x.jsonl"}).eval_steps == 20
     assert resolve({**base, "eval_dataset": "x.jsonl", "eval_steps": 7}).eval_steps == 7
     assert resolve(base).eval_steps is None
+
+
+def test_a_part_held_out_is_evaluated_too() -> None:
+    config = resolve({"model_size": "tiny", "eval_fraction": "0.1"})
+    assert (config.eval_fraction, config.eval_steps) == (0.1, config.save_steps)
+    assert evaluates(config)
+    assert not evaluates(resolve({"model_size": "tiny", "eval_steps": 5}))
+
+
+def test_rows_to_evaluate_on_come_from_one_place(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("eval_dataset: held.jsonl\n")
+    with pytest.raises(UserError) as caught:
+        resolve({"model_size": "tiny", "eval_fraction": "0.25"}, file)
+    assert str(caught.value) == (
+        "--eval-dataset held.jsonl and --eval-fraction 0.25: found both; choose one of them"
+    )
+
+
+@pytest.mark.parametrize("evaluation", [{"eval_dataset": "x.jsonl"}, {"eval_fraction": 0.1}])
+def test_patience_needs_an_evaluation(evaluation: dict[str, object]) -> None:
+    asked = {"model_size": "tiny", "early_stopping_patience": 3}
+    assert resolve({**asked, **evaluation}).early_stopping_patience == 3
+    with pytest.raises(UserError, match="--early-stopping-patience 3: nothing is evaluated; add --eval-d"):
+        resolve(asked)
+
+
+def test_on_and_off_need_no_quotes_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("model_size: tiny\nreference_cache: off\ngradient_checkpointing: on\n")
+    config = resolve({}, file)
+    assert (config.reference_cache, config.gradient_checkpointing) == ("off", "on")
+    file.write_text(to_yaml(config))
+    assert resolve({}, file) == config
+
+
+def test_the_cache_may_lie_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    base = {"model_size": "tiny"}
+    assert resolve({**base, "reference_cache": "~/kept"}).reference_cache == str(tmp_path / "kept")
+    assert resolve(base).reference_cache is None
+    assert resolve({**base, "reference_cache": "off"}).reference_cache == "off"
 
 
 @pytest.mark.parametrize(("text", "weights"), [("auto", None), ("1:1.33", (1.0, 1.33)), ("0:1", (0.0, 1.0))])

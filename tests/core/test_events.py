@@ -36,6 +36,7 @@ EXAMPLES: list[AnyEvent] = [
         prompt_tokens={"p5": 1.0},
         completion_tokens={"p95": 7.0},
     ),
+    events.ReferenceCacheReady(path="/c", blocks=40, known=12, bytes=1_200_000, limit_bytes=10**9),
     StepLogged(step=5, total_steps=9, epoch=0.5, metrics={"loss": 0.5, "kl": None}, eta_seconds=1.5),
     events.Evaluated(step=5, metrics={"loss": 0.4}),
     events.CheckpointSaved(step=5, path="p", bytes=7, seconds=0.1, reason="scheduled"),
@@ -62,11 +63,11 @@ def test_events_round_trip(event: AnyEvent) -> None:
 
 def test_types_are_named_as_the_contract_names_them() -> None:
     assert json.loads(encode_event(EXAMPLES[0]))["type"] == "run_started"
-    assert json.loads(encode_event(EXAMPLES[10]))["type"] == "gpu_sampled"
+    assert json.loads(encode_event(EXAMPLES[11]))["type"] == "gpu_sampled"
 
 
 def test_events_are_frozen() -> None:
-    event: Any = EXAMPLES[5]
+    event: Any = EXAMPLES[6]
     with pytest.raises(AttributeError):
         event.step = 6
 

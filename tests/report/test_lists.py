@@ -78,6 +78,13 @@ def test_plan_with_evaluation() -> None:
     assert values(text)["evaluation"] == "1,500 (1,000 desirable, 500 undesirable)"
 
 
+def test_plan_with_a_part_held_out() -> None:
+    shown = values(plan(eval_fraction=0.1))
+    assert shown["evaluation"] == "10% of the rows, about 32"
+    assert shown["training"] == "about 288 of 320 (170 desirable, 150 undesirable)"
+    assert values(plan(eval_fraction=0.125))["evaluation"] == "12.5% of the rows, about 40"
+
+
 def test_short_batches_count_as_steps() -> None:
     shown = values(plan(batch_size=6, gradient_accumulation_steps=4, num_epochs=2.5))
     assert (shown["steps per epoch"], shown["total steps"]) == ("14", "35 (2.5 epochs)")

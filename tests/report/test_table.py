@@ -13,6 +13,8 @@ from kto_tui.core.events import (
     AnyEvent,
     CheckpointFailed,
     CommandDone,
+    Evaluated,
+    ReferenceCacheReady,
     RunEnded,
     StageChanged,
     decode_event,
@@ -140,6 +142,34 @@ def test_alerts_are_wrapped() -> None:
     assert rows[0].startswith("│ ERROR at step 5: loss rose. Lower the learning rate")
     assert rows[1].startswith("│   ")
     assert len(rows) == 2
+
+
+def test_a_reference_that_is_not_kept_is_told_so() -> None:
+    off = ReferenceCacheReady(path=None, blocks=40, known=0, bytes=0, limit_bytes=0)
+    assert printed([started(0), off]) == ["Reference: computed at every step (--reference-cache off)"]
+
+
+def test_the_reference_of_a_parked_run_is_not_told_again() -> None:
+    assert in_table(*[event for event in loading(3) if isinstance(event, ReferenceCacheReady)]) == []
+
+
+@pytest.mark.parametrize(
+    ("metrics", "text"),
+    [
+        ({"rewards/auc": None, "loss": None}, "loss nan, AUC nan"),
+        ({"rewards/chosen": 0.5, "kl": 0.0}, "chosen 0.500, KL 0.000"),
+        ({"runtime": 3.0}, "no figures"),
+    ],
+)
+def test_an_evaluation_without_all_its_figures(metrics: dict[str, float | None], text: str) -> None:
+    (row,) = in_table(Evaluated(time=3, step=5, metrics=metrics))
+    assert row.strip("│ ") == f"EVALUATED at step 5: {text}"
+
+
+def test_a_late_evaluation_stays_in_one_row() -> None:
+    metrics = {"loss": 0.44, "rewards/chosen": -0.65, "rewards/rejected": -0.4, "rewards/margins": -0.25}
+    event = Evaluated(time=3, step=120_000, metrics={**metrics, "rewards/auc": 0.4, "kl": 10.25})
+    assert len(in_table(event)) == 1
 
 
 def test_requests_that_were_carried_out_are_not_told_twice() -> None:

@@ -20,9 +20,11 @@ from kto_tui.core.events import (
     CommandDone,
     DataReady,
     Device,
+    Evaluated,
     GpuSampled,
     ModelLoaded,
     Progress,
+    ReferenceCacheReady,
     RunEnded,
     RunStarted,
     StageChanged,
@@ -97,6 +99,14 @@ def opening(at: float = START) -> list[AnyEvent]:
             truncated=3,
             weights=(1.0, 1.09),
         ),
+        ReferenceCacheReady(
+            time=at + 9,
+            path="/home/me/.cache/kto-tui",
+            blocks=1250,
+            known=12,
+            bytes=1_230_000,
+            limit_bytes=2_000_000_000,
+        ),
         StageChanged(time=at + 10, stage="training"),
     ]
 
@@ -120,11 +130,18 @@ def logged(step: int, total: int, at: float, seed: int = 1) -> StepLogged:
             "rewards/chosen": chosen,
             "rewards/rejected": rejected,
             "rewards/margins": chosen - rejected,
+            "rewards/auc": 0.5 + 0.4 * way,
             "samples_per_second": 1.31 + chance.gauss(0, 0.02),
             "gpu_memory_bytes": 21.4 * GIB,
         },
         eta_seconds=(total - step) * 24.4,
     )
+
+
+def evaluated(step: int, loss: float, at: float, auc: float | None = 0.871) -> Evaluated:
+    """The figures of an evaluation."""
+    rewards = {"rewards/chosen": 0.612, "rewards/rejected": -0.3, "rewards/margins": 0.912}
+    return Evaluated(time=at, step=step, metrics={"loss": loss, **rewards, "rewards/auc": auc, "kl": 1.234})
 
 
 def saved(step: int, directory: Path, at: float, reason: str = "scheduled") -> CheckpointSaved:
@@ -213,6 +230,7 @@ def run_live(directory: Path, total: int, seconds_per_step: float, end: str) -> 
             writer.append(logged(step, total, time.time()))
         if step % 50 == 0:
             writer.append(saved(step, directory, time.time()))
+            writer.append(evaluated(step, 0.5 - 0.2 * step / total, time.time()))
     if end != "none":
         error = "RuntimeError: CUDA out of memory" if end == "failed" else None
         now = time.time()

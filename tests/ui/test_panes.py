@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kto_tui.core.config import RunConfig
-from kto_tui.core.events import AlertRaised, AnyEvent, Evaluated, GpuSampled, Progress, RunStarted
+from kto_tui.core.events import AlertRaised, AnyEvent, GpuSampled, Progress, RunStarted
 from tests.ui import fake_run as fake
 from tests.ui.driving import Driven, stage, trained
 
@@ -96,10 +96,44 @@ async def test_failed_checkpoints_are_told_in_full(tmp_path: Path) -> None:
 
 
 async def test_an_evaluation_has_a_line_in_the_table(tmp_path: Path) -> None:
-    evaluated = Evaluated(time=AT, step=230, metrics={"loss": 0.3312, "rewards/margins": 0.912})
-    driven = Driven(tmp_path, [*trained(tmp_path), evaluated])
+    driven = Driven(tmp_path, [*trained(tmp_path), fake.evaluated(230, 0.3312, AT)])
+    async with driven.open(80, 24) as pilot:
+        await driven.shows(pilot, "evaluation at step 230:  loss 0.3312  margin 0.912  AUC 0.871  KL 1.234")
+
+
+async def test_a_tall_and_wide_screen_keeps_the_evaluations_in_view(tmp_path: Path) -> None:
+    config = RunConfig(model="m", dataset="d", eval_fraction=0.1, early_stopping_patience=3)
+    driven = Driven(tmp_path, trained(tmp_path), config=config)
     async with driven.open() as pilot:
-        await driven.shows(pilot, "evaluation at step 230:  loss 0.3312  margin 0.912")
+        await driven.shows(pilot, "training   AUC 0.799  of the rows last trained on")
+        driven.source.tell(fake.evaluated(230, 0.3312, AT))
+        await driven.shows(pilot, "best 230   loss 0.3312  margin 0.912  AUC 0.871")
+        driven.source.tell(fake.evaluated(240, 0.35, AT + 9, auc=None))
+        await driven.shows(pilot, "step 240   loss 0.3500  margin 0.912  AUC nan")
+        await driven.shows(pilot, "best 230   loss 0.3312")
+        await driven.shows(pilot, "patience   1 of 3 evaluations without a lower loss")
+        await pilot.resize_terminal(80, 24)
+        await driven.until(pilot, lambda: "patience" not in driven.text())
+        await driven.shows(pilot, "evaluation at step 240")
+
+
+async def test_without_anything_evaluated_no_pane_takes_room(tmp_path: Path) -> None:
+    driven = Driven(tmp_path, fake.opening())
+    async with driven.open() as pilot:
+        await driven.shows(pilot, "Checkpoints")
+        assert "Evaluation" not in driven.text()
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_messages_tell_where_the_reference_comes_from(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    driven = Driven(tmp_path, fake.opening())
+    async with driven.open(*size) as pilot:
+        await driven.says(
+            pilot, "i reference: 12 of 1,250 blocks known, 1.2 MB of 2.0 GB in /home/me/.cache/kto-tui"
+        )
+        await driven.shows(pilot, "reference: 12 of 1,250 blocks known")
 
 
 async def test_a_completed_run_says_where_the_model_is() -> None:

@@ -14,6 +14,7 @@ from textual.widgets import Footer
 from kto_tui.core.commands import CommandName
 from kto_tui.core.config import RunConfig
 from kto_tui.core.directory import RunDirectory
+from kto_tui.insight.evaluation import evaluation_lines
 from kto_tui.insight.lines import Line, checkpoint_line, notices
 from kto_tui.insight.state import RunState
 from kto_tui.insight.view import OVER, Shown, ending_view, header_view, progress_view, shown_status
@@ -23,6 +24,7 @@ from kto_tui.ui.screens.confirm import ConfirmScreen
 from kto_tui.ui.screens.help import HelpScreen
 from kto_tui.ui.widgets.checkpoint_log import CheckpointLog
 from kto_tui.ui.widgets.ending import EndingBanner
+from kto_tui.ui.widgets.evaluation import EvaluationPane
 from kto_tui.ui.widgets.gauge import MemoryGauge
 from kto_tui.ui.widgets.header import RunHeader
 from kto_tui.ui.widgets.metrics_table import MetricsTable
@@ -73,6 +75,7 @@ class DashboardScreen(Screen[None]):
         self._progress = ProgressPane(id="progress")
         self._memory = MemoryGauge(id="memory")
         self._metrics = MetricsTable(id="metrics")
+        self._evaluation = EvaluationPane(id="evaluation")
         self._checkpoints = CheckpointLog(id="checkpoints")
         self._notices = NoticeLog(id="notices")
 
@@ -95,6 +98,7 @@ class DashboardScreen(Screen[None]):
         with Container(id="body"):
             yield self._metrics
             with Container(id="side"):
+                yield self._evaluation
                 yield self._checkpoints
                 yield self._notices
         yield Footer()
@@ -126,6 +130,7 @@ class DashboardScreen(Screen[None]):
         self._progress.view = progress_view(self.state, status, self._clock())
         self._memory.devices = self.state.devices
         self._metrics.on_host = any(device.kind == "host" for device in self.state.devices)
+        self._evaluation.lines = evaluation_lines(self.state, self._config)
         ending = ending_view(self.state, status, path, self._log_tail)
         self._ending.view = ending
         self.set_class(ending is not None and bool(ending.log_tail), "-troubled")

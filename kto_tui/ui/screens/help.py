@@ -30,6 +30,11 @@ COLUMNS = (
     ("Reject", "the same for the bad answers: should go below Chosen"),
     ("Margin", "Chosen minus Reject: rising is good, the best single sign of learning"),
     ("KL", "how far the model has moved, never below 0; it may stay 0 early on: normal"),
+    (
+        "AUC",
+        "how often a good answer's reward is above a bad one's: 0.5 is chance, 1 is always; of the rows held "
+        "out at each evaluation, and of the 512 last trained on",
+    ),
     ("GPU Mem", "what the device has in use at that step; without a GPU: Memory, the worker's own"),
     ("Samp/sec", "rated rows trained on in a second"),
     ("ETA", "time left, counted from the steps of this sitting, pauses left out"),
