@@ -1,36 +1,50 @@
-"""Rated rows as the token ids that are trained on. What TRL's own preparation does, row by row.
+"""Rated rows as the token ids that are trained on, and the blocks that they are trained in.
 
 A loop of ours instead of `datasets.map`: it reports how far it is, listens to requests, and counts.
 """
 
-import random
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
-from datasets import Dataset
 from jinja2.exceptions import TemplateError
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 from trl.data_utils import common_prefix_length
 
 from kto_tui.core.config import RunConfig
 from kto_tui.core.errors import UserError
+from kto_tui.core.schedule import needs_pairs
 from kto_tui.data import Columns, Row, load_rows
+from kto_tui.training.blocks import drawn_order, plan_blocks
+from kto_tui.training.split import held_out_prompts
+from kto_tui.training.token_cache import TokenCache, Tokenized, tokens_key
+from kto_tui.training.tokens import TokenizedRows
 
 PERCENTILES = (5, 50, 95)
+_BATCH = 64  # Rows tokenized at once: a tenth of a second on one core, so that requests are heard.
+
+Ids = list[int]
+OnRow = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Prepared:
     """Rows ready to train on, and what became of the others.
 
-    `dataset` has prompt_ids, completion_ids, label, and KL_completion_ids where the loss needs them.
-    `shifted` counts rows whose prompt is tokenized otherwise once its answer follows.
+    `blocks`: the plan for the configured batch size, row numbers of `rows`. `groups`: (rows,) equal numbers
+    for equal prompts. `shifted` counts rows whose prompt is tokenized otherwise once its answer follows.
     Percentiles are of the rows kept, before truncation, keyed p5, p50, p95.
     """
 
-    dataset: Dataset
+    rows: TokenizedRows
+    blocks: list[tuple[int, ...]]
+    groups: NDArray[np.int64]
     desirable: int
     undesirable: int
     dropped: int
@@ -45,104 +59,193 @@ class Prepared:
 
 
 def read_rows(config: RunConfig, source: str) -> list[Row]:
-    """All rows of a data set in an order drawn once from the seed: files often hold runs of one label."""
-    columns = Columns(config.prompt_column, config.completion_column, config.label_column)
-    rows = list(load_rows(source, columns))
-    random.Random(config.seed).shuffle(rows)
-    return rows
+    """All rows of a data set, in its order."""
+    return list(
+        load_rows(source, Columns(config.prompt_column, config.completion_column, config.label_column))
+    )
+
+
+def split_rows(rows: Sequence[Row], fraction: float, seed: int) -> tuple[list[Row], list[Row]]:
+    """Rows to train on, and rows held out to be evaluated on, both in their order.
+
+    Rows of one prompt stay together. Of either label as near to `fraction` is held out as that allows, and
+    both sides get two rows at least, and both labels, if there is a way. Drawn from the seed. Raises
+    UserError if there is none for the two rows.
+    """
+    groups = _prompt_numbers([row.prompt for row in rows])
+    counts = np.zeros((int(groups.max(initial=-1)) + 1, 2), dtype=np.int64)
+    np.add.at(counts, (groups, np.array([row.label for row in rows], dtype=np.int64)), 1)
+    out = held_out_prompts(counts, fraction, drawn_order(len(counts), seed))[groups]
+    if min(np.count_nonzero(out), np.count_nonzero(~out)) < 2:
+        raise UserError(
+            f"--eval-fraction {fraction:g}: {len(rows)} rows with {len(counts)} different prompts cannot be "
+            "parted so that training keeps both labels and evaluation gets two rows, those of one prompt on "
+            "one side; add rows, or name others with --eval-dataset"
+        )
+    train = [rows[row] for row in np.flatnonzero(~out).tolist()]
+    return train, [rows[row] for row in np.flatnonzero(out).tolist()]
 
 
 def prepare(
     rows: Sequence[Row],
     tokenizer: PreTrainedTokenizerBase,
     config: RunConfig,
-    on_row: Callable[[int, int], None],
+    on_row: OnRow,
     *,
     source: str | None = None,
+    cache: TokenCache | None = None,
 ) -> Prepared:
-    """Tokenize, drop what cannot be learned from, and pair answers for the KL term.
+    """Tokenize, drop what cannot be learned from, and plan the blocks.
 
-    A row is dropped when its prompt alone fills max_length, and when it would be left alone in the last
-    block, where it could only be paired with itself. `on_row(done, total)` is called for every row.
-    Raises UserError when no row of one label is left; rows of another `source` than the training data
-    are only evaluated on, and may be of one label.
+    A row is dropped when its prompt alone fills max_length. `on_row(done, total)` is called for every row,
+    or once where `cache` knows them. Raises UserError when no row of one label is left; rows of another
+    `source` than the training data are only evaluated on, and may be of one label.
     """
-    kept: list[tuple[list[int], list[int], bool]] = []
-    shifted = 0
-    for done, row in enumerate(rows, start=1):
-        prompt, completion, moved = tokenize_row(row, tokenizer)
-        if len(prompt) < config.max_length:
-            kept.append((prompt, completion, row.label))
-            shifted += moved
-        on_row(done, len(rows))
-    paired = config.loss_type != "apo_zero_unpaired"
-    if paired and len(kept) % config.batch_size == 1:
-        kept.pop()
-    desirable = sum(label for *_, label in kept)
+    whole = _tokenized(rows, tokenizer, on_row, cache)
+    kept = np.flatnonzero(whole.rows.prompt_lengths < config.max_length)
+    tokens = whole.rows if len(kept) == len(rows) else whole.rows.subset(kept)
+    desirable = int(np.count_nonzero(tokens.desirable))
     if source in (None, config.dataset):
         _require_both_labels(rows, desirable, len(kept) - desirable, config)
-    elif not kept:
+    elif len(kept) < (2 if needs_pairs(config) else 1):
         raise UserError(
-            f"{source}: none of its {len(rows)} rows can be evaluated on; their prompts fill "
-            f"--max-length {config.max_length} or no partner is left; raise --max-length or add rows"
+            f"{source}: {len(kept) or 'none'} of its {len(rows)} rows can be evaluated on, and each needs "
+            f"another one's answer; raise --max-length {config.max_length}, which prompts fill, or add rows"
         )
+    groups = _prompt_numbers([rows[row].prompt for row in kept.tolist()])
     return Prepared(
-        dataset=Dataset.from_dict(_columns(kept, config.batch_size if paired else None)),
+        rows=tokens,
+        blocks=planned_blocks(tokens, groups, config, config.batch_size),
+        groups=groups,
         desirable=desirable,
         undesirable=len(kept) - desirable,
         dropped=len(rows) - len(kept),
-        truncated=sum(len(prompt) + len(answer) > config.max_length for prompt, answer, _ in kept),
-        shifted=shifted,
-        prompt_tokens=_percentiles([len(prompt) for prompt, *_ in kept]),
-        completion_tokens=_percentiles([len(answer) for _, answer, _ in kept]),
+        truncated=int(np.count_nonzero(np.diff(tokens.starts) > config.max_length)),
+        shifted=int(np.count_nonzero(whole.shifted[kept])),
+        prompt_tokens=_percentiles(tokens.prompt_lengths),
+        completion_tokens=_percentiles(tokens.completion_lengths),
     )
 
 
-def tokenize_row(row: Row, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int], bool]:
-    """(prompt ids, completion ids, whether the prompt's ids changed once the answer followed).
+def planned_blocks(
+    rows: TokenizedRows, groups: NDArray[np.int64], config: RunConfig, block_size: int
+) -> list[tuple[int, ...]]:
+    """The block plan of the rows as this run trains on them, for any block size."""
+    return plan_blocks(
+        rows.lengths(config.max_length),
+        rows.desirable,
+        block_size,
+        paired=needs_pairs(config),
+        groups=groups,
+        prompt_lengths=rows.prompt_lengths,
+    )
+
+
+def _prompt_numbers(prompts: Sequence[Any]) -> NDArray[np.int64]:
+    """(prompts,) numbers, equal for equal prompts, in the order in which they come first."""
+    numbers: dict[Any, int] = {}
+    keys = (prompt if isinstance(prompt, str) else msgspec.json.encode(prompt) for prompt in prompts)
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+
+
+def _tokenized(
+    rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, on_row: OnRow, cache: TokenCache | None
+) -> Tokenized:
+    key = tokens_key(rows, tokenizer) if cache else None
+    if cache is None or key is None:
+        return _tokenize(rows, tokenizer, on_row)
+    if (found := cache.get(key)) is not None:
+        on_row(len(rows), len(rows))
+        return found
+    tokenized = _tokenize(rows, tokenizer, on_row)
+    cache.put(key, tokenized)
+    return tokenized
+
+
+def _tokenize(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, on_row: OnRow) -> Tokenized:
+    shifted = np.zeros(len(rows), dtype=np.bool_)
+
+    def each() -> Iterator[tuple[Ids, Ids, bool]]:
+        for start in range(0, len(rows), _BATCH):
+            with _all_cores():
+                tokenized = tokenize_rows(rows[start : start + _BATCH], tokenizer)
+            shifted[start : start + _BATCH] = [moved for *_, moved in tokenized]
+            for done, (prompt, completion, _) in enumerate(tokenized, start + 1):
+                yield prompt, completion, rows[done - 1].label
+                on_row(done, len(rows))
+
+    return Tokenized(TokenizedRows.of(each()), shifted)
+
+
+@contextmanager
+def _all_cores() -> Iterator[None]:
+    """Let the tokenizers library use them; elsewhere it is told not to, for the sake of forked processes."""
+    name = "TOKENIZERS_PARALLELISM"
+    before = os.environ.get(name)
+    os.environ[name] = "true"
+    try:
+        yield
+    finally:
+        os.environ.pop(name) if before is None else os.environ.update({name: before})
+
+
+def tokenize_rows(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> list[tuple[Ids, Ids, bool]]:
+    """For each row (prompt ids, completion ids, whether the prompt's ids changed once the answer followed).
 
     Both are tokenized together, since tokens may merge where they meet; the answer begins where the
-    prompt's own ids end to agree, as in TRL.
+    prompt's own ids end to agree, as in TRL. Raises UserError that names the row.
     """
-    if isinstance(row.prompt, str):
-        alone, whole = _text_ids(row, tokenizer)
-    else:
-        alone, whole = _conversation_ids(row, tokenizer)
-    length = common_prefix_length(alone, whole)
-    return whole[:length], whole[length:], length < len(alone)
+    tokenized = []
+    for is_text, run in itertools.groupby(rows, key=lambda row: isinstance(row.prompt, str)):
+        encode = _text_ids if is_text else _conversation_ids
+        for alone, whole in encode(list(run), tokenizer):
+            length = common_prefix_length(alone, whole)
+            tokenized.append((whole[:length], whole[length:], length < len(alone)))
+    return tokenized
 
 
-def _text_ids(row: Row, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    assert isinstance(row.prompt, str)
-    assert isinstance(row.completion, str)
+def tokenize_row(row: Row, tokenizer: PreTrainedTokenizerBase) -> tuple[Ids, Ids, bool]:
+    """One row as tokenize_rows does it."""
+    return tokenize_rows([row], tokenizer)[0]
+
+
+def _text_ids(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> list[tuple[Ids, Ids]]:
+    """For each row the ids of its prompt, and of its prompt and answer."""
     end = tokenizer.eos_token or ""
-    answer = row.completion if row.completion.endswith(end) else row.completion + end
-    return _ids(tokenizer(text=row.prompt)), _ids(tokenizer(text=row.prompt + answer))
+    prompts = [str(row.prompt) for row in rows]
+    answers = [str(row.completion) for row in rows]
+    whole = [
+        prompt + (answer if answer.endswith(end) else answer + end)
+        for prompt, answer in zip(prompts, answers, strict=True)
+    ]
+    ids = tokenizer(text=prompts + whole)["input_ids"]
+    return list(zip(ids[: len(rows)], ids[len(rows) :], strict=True))
 
 
-def _conversation_ids(row: Row, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    assert isinstance(row.prompt, list)
-    assert isinstance(row.completion, list)
+def _conversation_ids(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> list[tuple[Ids, Ids]]:
+    """For each row the ids of its prompt, and of its prompt and answer."""
     if not tokenizer.chat_template:
         raise UserError(
-            f"{row.where}: the row is a conversation, but the model's tokenizer has no chat template; "
+            f"{rows[0].where}: the row is a conversation, but the model's tokenizer has no chat template; "
             "choose a chat model, or give prompt and completion as text"
         )
     try:
-        alone = tokenizer.apply_chat_template(
-            row.prompt, tokenize=True, return_dict=True, add_generation_prompt=True
-        )
-        whole = tokenizer.apply_chat_template(row.prompt + row.completion, tokenize=True, return_dict=True)
+        alone = _rendered([row.prompt for row in rows], tokenizer, add_generation_prompt=True)
+        whole = _rendered([[*row.prompt, *row.completion] for row in rows], tokenizer)
     except TemplateError as error:
+        if len(rows) > 1:
+            return [pair for row in rows for pair in _conversation_ids([row], tokenizer)]
         raise UserError(
-            f"{row.where}: the model's chat template does not take this conversation ({error}); "
+            f"{rows[0].where}: the model's chat template does not take this conversation ({error}); "
             "check the roles and their order"
         ) from error
-    return _ids(alone), _ids(whole)
+    return list(zip(alone, whole, strict=True))
 
 
-def _ids(encoded: Any) -> list[int]:
-    return list(encoded["input_ids"])
+def _rendered(conversations: list[Any], tokenizer: PreTrainedTokenizerBase, **options: Any) -> list[Ids]:
+    encoded: Any = tokenizer.apply_chat_template(conversations, tokenize=True, return_dict=True, **options)
+    ids: list[Ids] = encoded["input_ids"]
+    return ids
 
 
 def _require_both_labels(rows: Sequence[Row], desirable: int, undesirable: int, config: RunConfig) -> None:
@@ -156,23 +259,5 @@ def _require_both_labels(rows: Sequence[Row], desirable: int, undesirable: int, 
             )
 
 
-def _columns(kept: Sequence[tuple[list[int], list[int], bool]], block: int | None) -> dict[str, list[Any]]:
-    answers = [answer for _, answer, _ in kept]
-    columns: dict[str, list[Any]] = {
-        "prompt_ids": [prompt for prompt, *_ in kept],
-        "completion_ids": answers,
-        "label": [label for *_, label in kept],
-    }
-    if block:
-        columns["KL_completion_ids"] = mismatched(answers, block)
-    return columns
-
-
-def mismatched(answers: Sequence[list[int]], block: int) -> list[list[int]]:
-    """Each row's answer for the KL term: in every block of one batch, the answer of the row before it."""
-    blocks = [list(answers[start : start + block]) for start in range(0, len(answers), block)]
-    return [answer for rows in blocks for answer in (rows[-1:] + rows[:-1])]
-
-
-def _percentiles(lengths: Sequence[int]) -> dict[str, float]:
+def _percentiles(lengths: NDArray[Any]) -> dict[str, float]:
     return {f"p{p}": float(np.percentile(lengths, p)) for p in PERCENTILES}
