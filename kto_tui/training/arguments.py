@@ -57,8 +57,8 @@ def kto_config(config: RunConfig, weights: tuple[float, float]) -> KTOConfig:
         # TRL pairs evaluation rows in blocks of the training batch.
         per_device_eval_batch_size=config.batch_size,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
-        gradient_checkpointing=config.gradient_checkpointing == "on"
-        or (config.gradient_checkpointing == "auto" and cuda),
+        # auto is decided once the model is there.
+        gradient_checkpointing=config.gradient_checkpointing == "on",
         gradient_checkpointing_kwargs={"use_reentrant": False},
         learning_rate=config.learning_rate,
         lr_scheduler_type=config.lr_scheduler_type,

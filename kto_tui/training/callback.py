@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
+from kto_tui.core.config import evaluates
 from kto_tui.core.events import SaveReason, StageChanged
 from kto_tui.training.memory import wait_for_device
 from kto_tui.training.sitting import STEP_SECONDS, Sitting
@@ -30,6 +31,9 @@ class StepBoundary(TrainerCallback):
         self._sitting.emitter.emit(StageChanged(stage="training"))
         self._report_step(state.global_step, state.max_steps, "")
 
+    def on_epoch_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._trainer.learn_references()
+
     def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if state.global_step == self._first_step:
             self._sitting.steering.end_before_first_step()
@@ -47,6 +51,8 @@ class StepBoundary(TrainerCallback):
         self._trainer.save_reason = self._reason(last)
         self._evaluated_batches = 0
         # Else what the device still has to do would count as the saving's or the evaluation's time.
+        if control.should_log:
+            self._trainer.keep_references()
         due = control.should_log or control.should_evaluate or control.should_save
         sitting.speedometer.end_step(wait_for_device if due else None)
 
@@ -75,7 +81,7 @@ class StepBoundary(TrainerCallback):
 
     def _evaluation_due(self, step: int, last: bool) -> bool:
         config = self._sitting.config
-        if config.eval_dataset is None or self._sitting.steering.wants_to_end:
+        if not evaluates(config) or self._sitting.steering.wants_to_end:
             return False
         return last or step % (config.eval_steps or config.save_steps) == 0
 

@@ -13,6 +13,14 @@ def memory_in_use_bytes() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
+def free_bytes() -> int:
+    """What activations may take: most of what CUDA has left, or half of what is left of the host's memory."""
+    if torch.cuda.is_available():
+        free, _ = torch.cuda.mem_get_info()
+        return int(0.85 * free)
+    return psutil.virtual_memory().available // 2
+
+
 def wait_for_device() -> None:
     """Return when CUDA has done all that it was told to; at once on a CPU."""
     if torch.cuda.is_available():

@@ -8,6 +8,24 @@ from typing import Any
 from kto_tui.core.errors import UserError
 from kto_tui.core.events import Metrics
 
+ACCUMULATORS_NAME = "accumulators.json"
+
+
+def accumulators(checkpoint: Path) -> dict[str, Any]:
+    """What the trainer had summed up; empty where the checkpoint has nothing of it. Raises UserError."""
+    path = checkpoint / ACCUMULATORS_NAME
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        saved = None
+    if not isinstance(saved, dict):
+        raise UserError(
+            f"--resume-from-checkpoint {checkpoint}: {path.name} is damaged; resume from another checkpoint"
+        )
+    return saved
+
 
 def resumed_step(checkpoint: Path) -> int:
     """Its optimizer step. Raises UserError."""

@@ -1,4 +1,4 @@
-"""TRL's KTO trainer, made to report, to listen, and to write whole checkpoints."""
+"""The engine's trainer, made to report, to listen, and to write whole checkpoints."""
 
 import functools
 import json
@@ -6,39 +6,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
 from safetensors import SafetensorError
-from trl import KTOTrainer
 
 from kto_tui.core.errors import one_line
 from kto_tui.core.events import Evaluated, Metrics, SaveReason, StageChanged, StepLogged
+from kto_tui.training.alerts import cache_trouble, out_of_memory, stopped_early
+from kto_tui.training.batches import Block
 from kto_tui.training.checkpoints import WriteFailed
+from kto_tui.training.early import EarlyStopping
+from kto_tui.training.engine import EngineTrainer
 from kto_tui.training.memory import memory_in_use_bytes
-from kto_tui.training.resumed import finite
+from kto_tui.training.recovery import Shrunk
+from kto_tui.training.resumed import ACCUMULATORS_NAME, accumulators, finite
 from kto_tui.training.sitting import Sitting
-
-ACCUMULATORS_NAME = "accumulators.json"
-
-# Methods of TRL's and transformers' trainers that are overridden, though nobody promises that they stay.
-LEANED_ON = (
-    *("_prepare_dataset", "_save_checkpoint", "_get_output_dir", "_load_from_checkpoint"),
-    *("_load_optimizer_and_scheduler", "_send_telemetry", "create_model_card"),
-)
 
 
 class EvaluationCut(Exception):
     """Leaves an evaluation that the user does not want to wait for."""
 
 
-class SteeredTrainer(KTOTrainer):  # type: ignore[misc]
-    """KTOTrainer for one sitting, on rows that are tokenized already.
-
-    Leans on names of transformers 5.23 and TRL 1.16 beside their documented hooks: the methods in
-    LEANED_ON, and for `accumulators.json` `_metrics`, `_total_train_tokens`, `_tr_loss` and
-    `_globalstep_last_logged`. The model's `save_pretrained` is replaced. Elsewhere, `model.py` sets
-    `config._name_or_path`, by which PEFT names the base, and `dataset.py` takes `common_prefix_length`
-    from `trl.data_utils`.
-    """
+class SteeredTrainer(EngineTrainer):
+    """An EngineTrainer for one sitting. What it leans on in the libraries stands in `leaned_on.py`."""
 
     _tr_loss: torch.Tensor
 
@@ -48,6 +36,9 @@ class SteeredTrainer(KTOTrainer):  # type: ignore[misc]
         self.save_reason: SaveReason = "scheduled"
         self.save_error: str | None = None
         self.latest: Metrics = {}
+        patience = sitting.config.early_stopping_patience
+        self._cache_problem: str | None = None
+        self.early = EarlyStopping(patience) if patience else None
         super().__init__(**kwargs)
         float32_adapters(self.model)
         # Without this PEFT asks the hub about the base's vocabulary at every save.
@@ -55,19 +46,28 @@ class SteeredTrainer(KTOTrainer):  # type: ignore[misc]
             self.model.save_pretrained, save_embedding_layers=False
         )
 
-    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
-        """Nothing: the rows come as they are to be."""
-        return dataset
-
     def get_batch_samples(
         self, epoch_iterator: Any, num_batches: int, device: torch.device
-    ) -> tuple[list[Any], Any]:
-        """The micro-batches of one optimizer step: here the step begins, as to speed."""
+    ) -> tuple[list[Block], None]:
+        """The blocks of one optimizer step: here the step begins, as to speed."""
         self._sitting.speedometer.begin_step()
-        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
-        for batch in batches:
-            self._sitting.speedometer.count(len(batch["label"]), int(batch["attention_mask"].sum()))
-        return batches, items
+        blocks, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        for block in blocks:
+            self._sitting.speedometer.count(len(block), block.tokens)
+        return blocks, items
+
+    def keep_references(self) -> None:
+        """Have what was computed of the reference reach the disk; say so once if it cannot."""
+        super().keep_references()
+        problem = self._reference.problem if self._reference is not None else None
+        if problem and problem != self._cache_problem:
+            self._sitting.emitter.emit(cache_trouble(problem))
+        self._cache_problem = problem
+
+    def report_shrunk(self, shrunk: Shrunk) -> None:
+        """Tell the user that memory ran out, and what is done about it."""
+        emitter, step = self._sitting.emitter, self.state.global_step + (not shrunk.evaluating)
+        emitter.emit(out_of_memory(shrunk, step))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add speed and memory to a step's metrics, so that every tracker gets them, and report the step."""
@@ -94,20 +94,33 @@ class SteeredTrainer(KTOTrainer):  # type: ignore[misc]
         )
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """TRL's evaluation, reported. Cut short (and then without metrics) when the run is to end."""
+        """The evaluation, reported. Cut short (and then without metrics) when the run is to end."""
         emitter = self._sitting.emitter
         emitter.emit(StageChanged(stage="evaluating"))
         try:
             metrics: dict[str, float] = super().evaluate(*args, **kwargs)
         except EvaluationCut:
-            self._metrics["eval"].clear()
             self.control.should_evaluate = False
             metrics = {}
         else:
             plain = {key.removeprefix("eval_"): value for key, value in metrics.items() if key != "epoch"}
             emitter.emit(Evaluated(step=self.state.global_step, metrics=finite(plain)))
+            self._consider_stopping(plain["loss"])
         emitter.emit(StageChanged(stage="training"))
         return metrics
+
+    def _consider_stopping(self, loss: float) -> None:
+        """With a patience: save the best evaluated so far, and end when there was none for too long."""
+        if self.early is None:
+            return
+        self.early.observe(self.state.global_step, loss)
+        if self.early.improved:
+            self.control.should_save = True
+            if self.save_reason != "requested":
+                self.save_reason = "best"
+        elif self.early.exhausted:
+            self.control.should_save = self.control.should_training_stop = True
+            self._sitting.emitter.emit(stopped_early(self.early, self.state.global_step))
 
     def _get_output_dir(self, trial: Any) -> str:
         """Where transformers puts `checkpoint-N`: the staging folder while one is written."""
@@ -116,6 +129,7 @@ class SteeredTrainer(KTOTrainer):  # type: ignore[misc]
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """One checkpoint for `save_reason`. A failed one leaves `save_error`, and training goes on."""
         step, store = self.state.global_step, self._sitting.store
+        self.keep_references()
         self._sitting.emitter.emit(StageChanged(stage="saving"))
         try:
             store.save(step, self.save_reason, lambda: self._write_checkpoint(model, trial))
@@ -137,24 +151,31 @@ class SteeredTrainer(KTOTrainer):  # type: ignore[misc]
             self._staging = None
 
     def _accumulators(self) -> dict[str, Any]:
-        """What is summed up since the last log, so that a resumed run logs what an unbroken one would."""
+        """What is summed up since the last log and known by now, so that a resumed run goes on alike."""
         return {
             "loss": float(self._tr_loss),
             "last_logged_step": self._globalstep_last_logged,
-            "metrics": self._metrics["train"],
             "num_tokens": self._total_train_tokens,
+            "metrics": self.tally.state(),
+            "rewards": self.rewards.settled().state(),
+            "rows_at_once": {"training": self.train_rows.at_once, "evaluation": self.eval_rows.at_once},
+            "early_stopping": self.early and self.early.state(),
         }
 
     def restore_accumulators(self, checkpoint: Path) -> None:
         """Take up the sums of a checkpoint; one of another program may have none."""
-        path = checkpoint / ACCUMULATORS_NAME
-        if not path.is_file():
+        saved = accumulators(checkpoint)
+        if not saved:
             return
-        saved = json.loads(path.read_text(encoding="utf-8"))
         self._tr_loss = torch.tensor(saved["loss"], device=self._tr_loss.device)
         self._globalstep_last_logged = saved["last_logged_step"]
         self._total_train_tokens = saved["num_tokens"]
-        self._metrics["train"].update(saved["metrics"])
+        self.tally.restore(saved["metrics"])
+        self.rewards.settled().restore(saved["rewards"])
+        self.train_rows.at_once = min(self.train_rows.at_once, saved["rows_at_once"]["training"])
+        self.eval_rows.at_once = min(self.eval_rows.at_once, saved["rows_at_once"]["evaluation"])
+        if self.early and saved["early_stopping"]:
+            self.early.restore(saved["early_stopping"])
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)

@@ -1,5 +1,7 @@
 """The heavy half of a sitting: data, model, trainer, training, final model."""
 
+import contextlib
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,13 +16,18 @@ from kto_tui.core.events import AlertRaised, DataReady, ModelLoaded, StageChange
 from kto_tui.core.schedule import total_steps
 from kto_tui.data import Row
 from kto_tui.training.arguments import kto_config, lora_config
+from kto_tui.training.caches import open_reference_cache, open_token_cache
 from kto_tui.training.callback import StepBoundary
-from kto_tui.training.dataset import Prepared, prepare, read_rows
+from kto_tui.training.dataset import Prepared, prepare, read_rows, split_rows
+from kto_tui.training.early import EarlyStopping
+from kto_tui.training.engine import Planned
 from kto_tui.training.final import write_final_model
+from kto_tui.training.memory import free_bytes
 from kto_tui.training.model import Base, adapter_parameters, load_base
-from kto_tui.training.resumed import last_metrics, resumed_step
+from kto_tui.training.resumed import accumulators, last_metrics, resumed_step
 from kto_tui.training.sitting import Sitting
 from kto_tui.training.steering import Ending
+from kto_tui.training.token_cache import TokenCache
 from kto_tui.training.tracking import tracked
 from kto_tui.training.trainer import SteeredTrainer
 from kto_tui.training.weights import chosen_weights
@@ -52,7 +59,7 @@ class Work:
         trainer = self._build_trainer(base, prepared)
         sitting.steering.end_before_first_step()
         examples = prepared["train"].examples
-        with tracked(self._config):
+        with tracked(self._config), contextlib.closing(trainer):
             self._train(trainer, total_steps(self._config, examples))
             return self._conclude(trainer, base, examples)
 
@@ -64,6 +71,8 @@ class Work:
         rows = {"train": read_rows(config, config.dataset)}
         if config.eval_dataset is not None:
             rows["eval"] = read_rows(config, config.eval_dataset)
+        elif config.eval_fraction is not None:
+            rows["train"], rows["eval"] = split_rows(rows["train"], config.eval_fraction, config.seed)
         return rows
 
     def _report_model(self, base: Base) -> None:
@@ -86,15 +95,24 @@ class Work:
         self._sitting.emitter.emit(StageChanged(stage="preparing_data"))
         if tokenizer.eos_token is None and any(isinstance(row.prompt, str) for row in rows["train"]):
             self._warn_of_endless_answers()
-        prepared = {"train": self._tokenize(rows["train"], tokenizer, self._config.dataset, "tokenizing")}
+        cache = open_token_cache(self._config)
+        tokenize = functools.partial(self._tokenize, tokenizer, cache)
+        prepared = {"train": tokenize(rows["train"], self._config.dataset, "tokenizing")}
         self._report_data(prepared["train"])
         if "eval" in rows:
-            source = self._config.eval_dataset
-            prepared["eval"] = self._tokenize(rows["eval"], tokenizer, source, "tokenizing evaluation rows")
+            source = self._config.eval_dataset or f"--eval-fraction {self._config.eval_fraction:g}"
+            prepared["eval"] = tokenize(rows["eval"], source, "tokenizing evaluation rows")
+        if cache is not None and cache.problem:
+            logger.warning("tokenized rows are not kept: %s", cache.problem)
         return prepared
 
     def _tokenize(
-        self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, source: str | None, detail: str
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        cache: TokenCache | None,
+        rows: Sequence[Row],
+        source: str | None,
+        detail: str,
     ) -> Prepared:
         report, steering = self._sitting.progress("preparing_data"), self._sitting.steering
 
@@ -103,7 +121,7 @@ class Work:
             if done % 64 == 0:
                 steering.end_before_first_step()
 
-        return prepare(rows, tokenizer, self._config, on_row, source=source)
+        return prepare(rows, tokenizer, self._config, on_row, source=source, cache=cache)
 
     def _report_data(self, prepared: Prepared) -> None:
         if prepared.shifted:
@@ -136,15 +154,20 @@ class Work:
         """The trainer. With a large model it takes a while to attach the adapters."""
         self._sitting.progress("preparing_data")(0, 0, "attaching adapters")
         train = prepared["train"]
+        plans = {split: Planned(found.rows, found.blocks) for split, found in prepared.items()}
         trainer = SteeredTrainer(
             self._sitting,
             model=base.model,
             args=kto_config(self._config, chosen_weights(self._config, train.desirable, train.undesirable)),
             processing_class=base.tokenizer,
-            train_dataset=train.dataset,
-            eval_dataset=prepared["eval"].dataset if "eval" in prepared else None,
+            train=plans["train"],
+            evaluation=plans.get("eval"),
+            kl_scope=self._config.kl_scope,
+            reference=open_reference_cache(self._sitting, base, plans["train"]),
             peft_config=lora_config(self._config),
         )
+        if self._config.gradient_checkpointing == "auto":
+            trainer.checkpoint_where_needed(free_bytes())
         trainer.remove_callback(PrinterCallback)  # The journal holds each step; the log need not.
         trainer.add_callback(StepBoundary(trainer, self._sitting))
         return trainer
@@ -152,42 +175,65 @@ class Work:
     def _train(self, trainer: SteeredTrainer, last_step: int) -> None:
         resumed = self._sitting.resumed
         if resumed and self._sitting.step >= last_step:
-            self._take_finished(trainer, resumed, last_step)
+            self._take_finished(trainer, resumed, self._past_the_end(resumed, last_step))
+        elif resumed and self._patience_ran_out(trainer.early, resumed):
+            patience = f"--early-stopping-patience {self._config.early_stopping_patience}"
+            self._take_finished(trainer, resumed, f"{resumed.name}: {patience} had run out")
         else:
             trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
 
-    def _take_finished(self, trainer: SteeredTrainer, resumed: Path, last_step: int) -> None:
-        """The checkpoint is already at the last step, or past it: transformers would train one more."""
-        trainer.load_adapter_of(resumed)
-        trainer.latest = last_metrics(resumed)
+    def _patience_ran_out(self, early: EarlyStopping | None, resumed: Path) -> bool:
+        saved = accumulators(resumed).get("early_stopping")
+        if early is None or not saved:
+            return False
+        early.restore(saved)
+        return early.exhausted
+
+    def _past_the_end(self, resumed: Path, last_step: int) -> str:
         step, config = self._sitting.step, self._config
         if step == last_step:
-            message = f"{resumed.name} is already at the last step, {step}"
-        elif config.max_steps is not None:
-            message = f"{resumed.name}: step {step} is past --max-steps {config.max_steps}"
-        else:
-            epochs = f"--num-epochs {config.num_epochs:g}"
-            message = f"{resumed.name}: step {step} is past {epochs}, which ends at step {last_step}"
+            return f"{resumed.name} is already at the last step, {step}"
+        if config.max_steps is not None:
+            return f"{resumed.name}: step {step} is past --max-steps {config.max_steps}"
+        epochs = f"--num-epochs {config.num_epochs:g}"
+        return f"{resumed.name}: step {step} is past {epochs}, which ends at step {last_step}"
+
+    def _take_finished(self, trainer: SteeredTrainer, resumed: Path, message: str) -> None:
+        """There is nothing left to train, as `message` says: transformers would train one more step."""
+        trainer.load_adapter_of(resumed)
+        trainer.latest = last_metrics(resumed)
         self._sitting.emitter.emit(
             AlertRaised(
                 kind="nothing_left_to_train",
                 severity="info",
                 message=message,
                 advice="The final model is what this checkpoint holds. "
-                "Raise --max-steps or --num-epochs to train on.",
-                step=step,
+                "Raise what ended it to train on: --max-steps, --num-epochs or --early-stopping-patience.",
+                step=self._sitting.step,
             )
         )
 
     def _conclude(self, trainer: SteeredTrainer, base: Base, examples: int) -> Ending | None:
         """Write the final model, unless a request ended the sitting before the last step."""
         ending = self._sitting.steering.ending
-        complete = self._sitting.step >= total_steps(self._config, examples)
+        early = trainer.early
+        complete = self._sitting.step >= total_steps(self._config, examples) or (early and early.exhausted)
         if ending in ("parked", "abandoned") or not complete:
             return ending
         self._sitting.emitter.emit(StageChanged(stage="saving"))
+        if early:
+            self._take_best(trainer, early)
         write_final_model(self._sitting, trainer, base.source, examples)
         return None
+
+    def _take_best(self, trainer: SteeredTrainer, early: EarlyStopping) -> None:
+        """Have the final model be the best evaluated one, where its checkpoint could be written."""
+        if early.best_step is None or early.best_step == self._sitting.step:
+            return
+        best = self._sitting.directory.checkpoint(early.best_step)
+        if best.is_dir():
+            trainer.load_adapter_of(best)
+            self._sitting.step = early.best_step
 
 
 def _quieten() -> None:

@@ -1,0 +1,45 @@
+"""What the user is told when training meets something, and what can be done about it."""
+
+from kto_tui.core.events import AlertRaised
+from kto_tui.training.early import EarlyStopping
+from kto_tui.training.recovery import Shrunk
+
+
+def out_of_memory(shrunk: Shrunk, step: int) -> AlertRaised:
+    """Memory ran out at this step, and less is passed through the model at once from now on."""
+    if shrunk.evaluating:
+        message = (
+            f"the evaluation ran out of memory: {shrunk.now} rows at once from now on, not {shrunk.before}"
+        )
+        advice = "Its figures stay the same, and training is not touched."
+    else:
+        message = (
+            f"out of memory: the micro-batch is now {shrunk.now} rows instead of {shrunk.before}, and there "
+            "are twice as many of them; the step is done again"
+        )
+        advice = "Effective batch and schedule stay as they were. Less memory: --gradient-checkpointing on."
+    return AlertRaised(kind="out_of_memory", severity="warning", message=message, advice=advice, step=step)
+
+
+def stopped_early(early: EarlyStopping, step: int) -> AlertRaised:
+    """The patience has run out at this step."""
+    best = "none of its values was a number"
+    if early.best_step is not None:
+        best = f"the best was {early.best_loss:.4f} at step {early.best_step}"
+    return AlertRaised(
+        kind="stopped_early",
+        severity="info",
+        message=f"the evaluation loss has not come down any more, so the run ends; {best}",
+        advice="The final model is the best one. Raise --early-stopping-patience to wait longer.",
+        step=step,
+    )
+
+
+def cache_trouble(problem: str) -> AlertRaised:
+    """The reference cache cannot be written, or not be used at all."""
+    return AlertRaised(
+        kind="reference_cache",
+        severity="warning",
+        message=problem,
+        advice="Training goes on, only later runs start cold. Choose another folder with --reference-cache.",
+    )

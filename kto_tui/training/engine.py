@@ -1,0 +1,368 @@
+"""KTO as this project does it, on top of TRL's trainer.
+
+The way of one optimizer step: `get_batch_samples` takes its blocks and completes them with what needs no
+gradient, the reference's log-probabilities and z; `training_step` passes each block through the model, in
+parts where memory asks for it; `compute_loss` is the loss of one part.
+"""
+
+# ruff: noqa: ARG002  (the methods' signatures are transformers')
+
+import functools
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+from transformers import PreTrainedModel
+from trl import KTOTrainer
+from trl.trainer.utils import use_adapter
+
+from kto_tui.training.activations import needed_bytes
+from kto_tui.training.batches import Block, Collator
+from kto_tui.training.blocks import EpochBlocks
+from kto_tui.training.evaluation import Judged, Objective, evaluate_blocks
+from kto_tui.training.loss import clamped_mean, row_weights, unweighted_losses
+from kto_tui.training.optimizing import guard
+from kto_tui.training.optional import given
+from kto_tui.training.passes import Passes
+from kto_tui.training.recovery import Rows, Shrunk
+from kto_tui.training.reference import ReferenceCache
+from kto_tui.training.scoring import Scorer, Scores, has_dropout, install_scoring
+from kto_tui.training.shared_prompt import can_share
+from kto_tui.training.tally import RewardHistory, Tally
+from kto_tui.training.tokens import TokenizedRows
+
+KlScope = Literal["step", "micro_batch"]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Rows and the blocks that they are taken in."""
+
+    rows: TokenizedRows
+    blocks: Sequence[Sequence[int]]
+
+
+@dataclass
+class Step:
+    """One optimizer step under way: its blocks, how many of them have left their gradient, and the figures
+    as they were before it, for when it has to be done again."""
+
+    blocks: list[Block]
+    tally: Tally
+    rewards: int
+    prepared_for: int = 0
+    trained: int = 0
+
+
+class Blocks(DataLoader[Any]):
+    """The blocks of one epoch after the other."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by transformers as an epoch begins; after a resume it finds the sampler by itself."""
+        assert isinstance(self.batch_sampler, EpochBlocks)
+        self.batch_sampler.set_epoch(epoch)
+
+
+class EngineTrainer(KTOTrainer):  # type: ignore[misc]
+    """A KTOTrainer that is given its rows tokenized and planned.
+
+    `kl_scope`: the rows that z is estimated over, those of a whole optimizer step or of each block alone, as
+    in TRL. `reference`: where the reference's log-probabilities are kept; None computes them each time.
+    """
+
+    def __init__(
+        self,
+        *,
+        train: Planned,
+        evaluation: Planned | None = None,
+        kl_scope: KlScope = "step",
+        reference: ReferenceCache | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._train_plan, self._eval_plan = train, evaluation
+        self._kl_scope: KlScope = kl_scope
+        self._reference = reference
+        self._step: Step | None = None
+        self.tally, self.rewards = Tally(), RewardHistory()
+        # TRL insists on tables of its own; all that it does with one that is tokenized is to look at a row.
+        table = Dataset.from_list([{"prompt_ids": [], "completion_ids": [], "label": True}])
+        super().__init__(train_dataset=table, **kwargs)
+        self.train_dataset, self.eval_dataset = train.rows, evaluation and evaluation.rows
+        largest = max((len(block) for block in train.blocks), default=1)
+        self.train_rows = Rows(min(largest, self.args.per_device_train_batch_size), self.report_shrunk)
+        self.eval_rows = Rows(self.args.per_device_eval_batch_size, self.report_shrunk, evaluating=True)
+
+        for model in filter(None, (self._inner(self.model), self.ref_model)):
+            install_scoring(model)
+        inner = self._inner(self.model)
+        self.passes = Passes(
+            lambda: self._policy,
+            self._as_reference,
+            reference,
+            shares_prompts=can_share(inner, self.args.max_length),
+        )
+
+    def checkpoint_where_needed(self, free_bytes: int) -> bool:
+        """Recompute activations in the backward pass if the largest block's would not fit into `free_bytes`.
+
+        To be called before training. Returns whether they are recomputed.
+        """
+        if needed_bytes(self._policy, self._largest_block()) > free_bytes:
+            self.args.gradient_checkpointing = True
+            self.model.enable_input_require_grads()
+        return bool(self.args.gradient_checkpointing)
+
+    def _largest_block(self) -> Block:
+        rows, lengths = self._train_plan.rows, self._train_plan.rows.lengths(self.args.max_length)
+        largest = max(self._train_plan.blocks, key=lambda block: len(block) * lengths[list(block)].max())
+        return self._collator([rows[row] for row in largest]).to(self.args.device)
+
+    def report_shrunk(self, shrunk: Shrunk) -> None:
+        """Called when memory ran out and less is passed through the model at once from now on."""
+
+    # What TRL and transformers ask for
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
+        """Nothing: the rows come as they are to be."""
+        return dataset
+
+    def get_train_dataloader(self) -> Blocks:
+        """The blocks, in an order drawn anew for each epoch; each of several ranks has its share."""
+        return self._loader(self._train_plan, self.args.seed)
+
+    def _loader(self, plan: Planned, seed: int) -> Blocks:
+        blocks = EpochBlocks(plan.blocks, seed)
+        # A generator of its own: else each epoch would move the random state that dropout draws from.
+        return Blocks(
+            cast(TorchDataset[Any], plan.rows),
+            batch_sampler=blocks,
+            collate_fn=self._collator,
+            generator=torch.Generator(),
+        )
+
+    @property
+    def _collator(self) -> Collator:
+        return Collator(self.processing_class.pad_token_id, self.args.max_length, self.calculate_KL)
+
+    def floating_point_ops(self, inputs: Block) -> int:
+        """Not counted."""
+        return 0
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        guard(optimizer, self.train_rows)
+        return optimizer
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Block], num_batches: int, device: torch.device
+    ) -> tuple[list[Block], None]:
+        """The blocks of one optimizer step, completed with what needs no gradient."""
+        blocks = [block.to(device) for block in itertools.islice(epoch_iterator, num_batches)]
+        total = sum(map(len, blocks))
+        # Each row counts alike, also where one block has fewer of them.
+        shared = [replace(block, share=len(block) * len(blocks) / total) for block in blocks]
+        self._total_train_tokens += sum(block.tokens for block in blocks)
+        self._step = Step(shared, self.tally.copy(), self.rewards.mark())
+        self.train_rows.carry_out(self._prepare_step)
+        return self._step.blocks, None
+
+    def training_step(self, model: torch.nn.Module, inputs: Block, num_items_in_batch: None = None) -> Tensor:
+        """Gradients of one block. When memory runs out, the step begins again in smaller parts."""
+        upto = given(self._step).trained + 1
+        return self.train_rows.carry_out(lambda rows: self._train(model, upto, rows), self._begin_again)
+
+    def _train(self, model: torch.nn.Module, upto: int, rows: int) -> Tensor:
+        """Train the step's blocks up to this many. Returns the loss of the last one."""
+        step = given(self._step)
+        self._prepare_step(rows)
+        loss = torch.zeros((), device=self.args.device)
+        while step.trained < upto:
+            block = step.blocks[step.trained]
+            losses = [super(EngineTrainer, self).training_step(model, part) for part in block.parts(rows)]
+            loss = torch.stack(losses).sum()
+            step.trained += 1
+        return loss
+
+    def _begin_again(self) -> None:
+        """Take back what the step under way has left in gradients and figures."""
+        step = given(self._step)
+        self.model.zero_grad()
+        self.tally = step.tally.copy()
+        self.rewards.rewind(step.rewards)
+        step.trained = 0
+
+    def _prepare_step(self, rows: int) -> None:
+        """References and z of the step's blocks, once for each size of the parts."""
+        step = given(self._step)
+        if step.prepared_for == rows:
+            return
+        passes = self.passes
+        step.blocks = [
+            block if block.ref_logps is not None else passes.with_reference(block, rows)
+            for block in step.blocks
+        ]
+        if self.calculate_KL and not self._z_comes_with_the_gradient(step.blocks, rows):
+            step.blocks = self._with_reference_points(step.blocks, rows)
+        step.prepared_for = rows
+
+    def _z_comes_with_the_gradient(self, blocks: Sequence[Block], rows: int) -> bool:
+        """Whether the pass with gradient can hand its prompts on to the mismatched answers.
+
+        It can where z is that of a single pass, and the pass keeps what attention knows: gradient
+        checkpointing drops it, dropout would put its noise into z.
+        """
+        keeps = not self.args.gradient_checkpointing and not has_dropout(self.model)
+        alone = self._kl_scope == "micro_batch" or len(blocks) == 1
+        whole = all(len(block) <= rows for block in blocks)
+        return alone and whole and self.passes.shares_prompts and keeps
+
+    def _with_reference_points(self, blocks: Sequence[Block], rows: int) -> list[Block]:
+        made = self.passes.policy_mismatched(blocks, rows)
+        ratios = [logps - given(b.ref_kl_logps) for logps, b in zip(made, blocks, strict=True)]
+        if self._kl_scope == "micro_batch":
+            points = [self._reference_point(ratio) for ratio in ratios]
+        else:
+            points = [self._reference_point(torch.cat(ratios))] * len(blocks)
+        return [replace(b, reference_point=z) for b, z in zip(blocks, points, strict=True)]
+
+    def _reference_point(self, ratios: Tensor) -> Tensor:
+        """() z over these pairs and those of the other ranks at this point; (pairs,) log-ratios."""
+        sums = torch.stack([ratios.sum(), ratios.new_tensor(float(len(ratios)))])
+        total, count = self.accelerator.reduce(sums)
+        return clamped_mean(total, count)
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: Block,
+        return_outputs: bool = False,
+        num_items_in_batch: None = None,
+    ) -> Tensor:
+        """() mean loss of one part of a block, scaled by the share that its rows have in the step."""
+        block, passes = inputs, self.passes
+        inline = self.calculate_KL and block.reference_point is None
+        scores = self._policy.score(block.own, keep=inline, **self._router_inputs(block))
+        if inline:
+            others = passes.mismatched(self._policy, given(block.mismatched), scores)
+            block = replace(block, reference_point=self._reference_point(others - given(block.ref_kl_logps)))
+        log_ratio = given(scores.logps) - given(block.ref_logps)
+        point = log_ratio.new_zeros(()) if block.reference_point is None else block.reference_point
+        losses = unweighted_losses(self.loss_type, log_ratio, point, block.desirable, self.beta)
+        losses = losses * row_weights(block.desirable, (self.desirable_weight, self.undesirable_weight))
+        self._count(block, scores, log_ratio.detach(), point)
+        loss = losses.mean()
+        if scores.aux_loss is not None:
+            loss = loss + self.router_aux_loss_coef * scores.aux_loss
+            self.tally.add("aux_loss", scores.aux_loss, 1)
+        return loss * block.share
+
+    def _router_inputs(self, block: Block) -> dict[str, Any]:
+        """For a mixture of experts whose balance is trained too; the mask keeps padding out of it."""
+        if not self.aux_loss_enabled:
+            return {}
+        positions = torch.arange(block.own.input_ids.shape[1], device=block.own.lengths.device)
+        mask = (positions < block.own.lengths[:, None]).long()
+        return {"output_router_logits": True, "attention_mask": mask}
+
+    def _count(self, block: Block, scores: Scores, log_ratio: Tensor, point: Tensor) -> None:
+        """Take the figures of one part into the tally."""
+        tokens = block.own.lengths - block.own.prompt_lengths
+        rewards = self.beta * log_ratio
+        self.rewards.add(rewards, block.desirable)
+        self.tally.add("kl", point, 1)
+        self.tally.add("entropy", given(scores.entropies), tokens.sum())
+        for side, member in (("chosen", block.desirable), ("rejected", ~block.desirable)):
+            self.tally.add(f"rewards/{side}", rewards * member, member.sum())
+            self.tally.add(f"logps/{side}", given(scores.logps) * member, member.sum())
+            self.tally.add(f"logits/{side}", given(scores.mean_logits) * member, (tokens * member).sum())
+
+    # The models
+
+    @property
+    def _policy(self) -> Scorer:
+        return Scorer(self.model_wrapped, self._inner(self.model))
+
+    def _inner(self, model: torch.nn.Module) -> PreTrainedModel:
+        """The transformers model inside PEFT's."""
+        unwrapped = self.accelerator.unwrap_model(model)
+        inner = unwrapped.get_base_model() if hasattr(unwrapped, "get_base_model") else unwrapped
+        assert isinstance(inner, PreTrainedModel)
+        return inner
+
+    @contextmanager
+    def _as_reference(self) -> Iterator[Scorer]:
+        """The reference: a model of its own, or the policy without its adapter."""
+        if self.ref_model is not None:
+            yield Scorer(self.ref_model, self._inner(self.ref_model))
+            return
+        peft = self.accelerator.unwrap_model(self.model)
+        with use_adapter(peft, adapter_name="ref" if "ref" in peft.peft_config else None):
+            yield self._policy
+
+    # Evaluation and figures
+
+    def evaluate(
+        self, eval_dataset: None = None, ignore_keys: None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """The figures of the evaluation rows, in blocks of their own plan; see `evaluate_blocks`."""
+        assert self._eval_plan is not None
+        began = time.perf_counter()
+        self.model.eval()
+        loader = self._loader(self._eval_plan, seed=0)
+        self.callback_handler.eval_dataloader = loader
+        judged = []
+        for block in loader:
+            judged.append(
+                self.eval_rows.carry_out(functools.partial(self._judge, block.to(self.args.device)))
+            )
+            self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+        metrics = evaluate_blocks(judged, self._objective)
+        seconds = time.perf_counter() - began
+        metrics |= {"runtime": seconds, "samples_per_second": len(self._eval_plan.rows) / seconds}
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
+        self.log(metrics)
+        self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _judge(self, block: Block, rows: int) -> Judged:
+        block = self.passes.with_reference(block, rows)
+        own, *others = (logps.cpu() for logps in self.passes.policy(block, rows))
+        mismatched = others[0] - given(block.ref_kl_logps).cpu() if others else None
+        return Judged(block.desirable.cpu(), own, own - given(block.ref_logps).cpu(), mismatched)
+
+    @property
+    def _objective(self) -> Objective:
+        weights = (self.desirable_weight, self.undesirable_weight)
+        return Objective(self.loss_type, self.beta, weights, pools_z=self._kl_scope == "step")
+
+    def keep_references(self) -> None:
+        """Have what was computed of the reference reach the disk."""
+        if self._reference is not None:
+            self._reference.flush()
+
+    def close(self) -> None:
+        """Have all that was computed of the reference reach the disk, and let go of it."""
+        if self._reference is not None:
+            self._reference.close()
+
+    def learn_references(self) -> None:
+        """Take up what other runs have computed of the reference since."""
+        if self._reference is not None:
+            self._reference.refresh()
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the figures of the steps since the last log to a step's; TRL's own averages are not used."""
+        if self.model.training:
+            logs |= self.tally.means() | {"num_tokens": self._total_train_tokens}
+            if (area := self.rewards.settled().auc()) is not None:
+                logs["rewards/auc"] = area
+            self.tally.clear()
+        super().log(logs, start_time)
