@@ -1,6 +1,6 @@
 """`make bench`: the figures of this machine. Nothing here passes or fails."""
 
-from benchmarks import long_runs, startup, steps
+from benchmarks import long_runs, startup, steps, throughput
 
 
 def main() -> None:
@@ -8,6 +8,7 @@ def main() -> None:
     startup.first_paint_against_textual()
     long_runs.opening_a_long_journal()
     steps.no_ui_against_direct()
+    throughput.main()
 
 
 if __name__ == "__main__":
