@@ -11,8 +11,8 @@ from kto_tui.core.errors import one_line
 from kto_tui.core.events import ReferenceCacheReady
 from kto_tui.training.alerts import cache_trouble
 from kto_tui.training.batches import Collator
-from kto_tui.training.engine import Planned
 from kto_tui.training.model import Base
+from kto_tui.training.plans import Planned
 from kto_tui.training.reference import ReferenceCache, default_root
 from kto_tui.training.reference.fingerprint import fingerprint
 from kto_tui.training.sitting import Sitting

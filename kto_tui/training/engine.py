@@ -12,14 +12,12 @@ import itertools
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 from datasets import Dataset
 from torch import Tensor
-from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
 from transformers import PreTrainedModel
 from trl import KTOTrainer
 from trl.trainer.utils import use_adapter
@@ -32,43 +30,14 @@ from kto_tui.training.loss import clamped_mean, row_weights, unweighted_losses
 from kto_tui.training.optimizing import guard
 from kto_tui.training.optional import given
 from kto_tui.training.passes import Passes
+from kto_tui.training.plans import Blocks, Planned, Step
 from kto_tui.training.recovery import Rows, Shrunk
 from kto_tui.training.reference import ReferenceCache
 from kto_tui.training.scoring import Scorer, Scores, has_dropout, install_scoring
 from kto_tui.training.shared_prompt import can_share
 from kto_tui.training.tally import RewardHistory, Tally
-from kto_tui.training.tokens import TokenizedRows
 
 KlScope = Literal["step", "micro_batch"]
-
-
-@dataclass(frozen=True)
-class Planned:
-    """Rows and the blocks that they are taken in."""
-
-    rows: TokenizedRows
-    blocks: Sequence[Sequence[int]]
-
-
-@dataclass
-class Step:
-    """One optimizer step under way: its blocks, how many of them have left their gradient, and the figures
-    as they were before it, for when it has to be done again."""
-
-    blocks: list[Block]
-    tally: Tally
-    rewards: int
-    prepared_for: int = 0
-    trained: int = 0
-
-
-class Blocks(DataLoader[Any]):
-    """The blocks of one epoch after the other."""
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by transformers as an epoch begins; after a resume it finds the sampler by itself."""
-        assert isinstance(self.batch_sampler, EpochBlocks)
-        self.batch_sampler.set_epoch(epoch)
 
 
 class EngineTrainer(KTOTrainer):  # type: ignore[misc]
@@ -110,15 +79,14 @@ class EngineTrainer(KTOTrainer):  # type: ignore[misc]
             shares_prompts=can_share(inner, self.args.max_length),
         )
 
-    def checkpoint_where_needed(self, free_bytes: int) -> bool:
-        """Recompute activations in the backward pass if the largest block's would not fit into `free_bytes`.
+    def needed_bytes(self) -> int:
+        """What the activations of the largest block take if none is computed again in the backward pass."""
+        return needed_bytes(self._policy, self._largest_block())
 
-        To be called before training. Returns whether they are recomputed.
-        """
-        if needed_bytes(self._policy, self._largest_block()) > free_bytes:
-            self.args.gradient_checkpointing = True
-            self.model.enable_input_require_grads()
-        return bool(self.args.gradient_checkpointing)
+    def checkpoint_gradients(self) -> None:
+        """Keep few activations, and compute the others again in the backward pass. Before training begins."""
+        self.args.gradient_checkpointing = True
+        self.model.enable_input_require_grads()
 
     def _largest_block(self) -> Block:
         rows, lengths = self._train_plan.rows, self._train_plan.rows.lengths(self.args.max_length)
@@ -140,13 +108,7 @@ class EngineTrainer(KTOTrainer):  # type: ignore[misc]
 
     def _loader(self, plan: Planned, seed: int) -> Blocks:
         blocks = EpochBlocks(plan.blocks, seed)
-        # A generator of its own: else each epoch would move the random state that dropout draws from.
-        return Blocks(
-            cast(TorchDataset[Any], plan.rows),
-            batch_sampler=blocks,
-            collate_fn=self._collator,
-            generator=torch.Generator(),
-        )
+        return Blocks(plan.rows, blocks, self._collator)
 
     @property
     def _collator(self) -> Collator:

@@ -1,6 +1,7 @@
 """The frozen base model and its tokenizer, loaded as the settings ask."""
 
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,12 +36,21 @@ class Base:
     dtype: str
 
 
-def load_base(config: RunConfig, report: Report) -> Base:
-    """Find and load `config.model`. Raises UserError when it cannot be had or is no causal model."""
+def load_base(
+    config: RunConfig,
+    report: Report,
+    on_tokenizer: Callable[[PreTrainedTokenizerBase], None] = lambda _: None,
+) -> Base:
+    """Find and load `config.model`; the tokenizer is handed over as soon as it is there.
+
+    Raises UserError when the model cannot be had or is no causal model.
+    """
     source = locate(config, report)
     report(0, 0, "loading weights")
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.folder, local_files_only=True)
+        ensure_pad_token(tokenizer)
+        on_tokenizer(tokenizer)
         quantization = choose_quantization(config, source.folder)
         model = _load_weights(config, source.folder, quantization)
     except (OSError, ValueError, ImportError, SafetensorError) as error:
@@ -50,7 +60,6 @@ def load_base(config: RunConfig, report: Report) -> Base:
     # Adapters name their base by this, so it is what the user asked for and not where the files lie.
     assert config.model is not None
     model.name_or_path = model.config._name_or_path = config.model
-    ensure_pad_token(tokenizer)
     dtype = str(compute_dtype(config)).removeprefix("torch.")
     return Base(model, tokenizer, source, quantization, dtype)
 

@@ -159,6 +159,7 @@ class SteeredTrainer(EngineTrainer):
             "metrics": self.tally.state(),
             "rewards": self.rewards.settled().state(),
             "rows_at_once": {"training": self.train_rows.at_once, "evaluation": self.eval_rows.at_once},
+            "gradient_checkpointing": self.args.gradient_checkpointing,
             "early_stopping": self.early and self.early.state(),
         }
 

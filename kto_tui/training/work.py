@@ -1,14 +1,13 @@
 """The heavy half of a sitting: data, model, trainer, training, final model."""
 
 import contextlib
-import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import datasets
 import transformers
-from transformers import PreTrainedTokenizerBase, PrinterCallback
+from transformers import PrinterCallback
 
 from kto_tui.core.compatibility import check_adapter
 from kto_tui.core.config import RunConfig
@@ -16,18 +15,18 @@ from kto_tui.core.events import AlertRaised, DataReady, ModelLoaded, StageChange
 from kto_tui.core.schedule import total_steps
 from kto_tui.data import Row
 from kto_tui.training.arguments import kto_config, lora_config
-from kto_tui.training.caches import open_reference_cache, open_token_cache
+from kto_tui.training.caches import open_reference_cache
 from kto_tui.training.callback import StepBoundary
-from kto_tui.training.dataset import Prepared, prepare, read_rows, split_rows
+from kto_tui.training.dataset import Prepared, read_rows, split_rows
 from kto_tui.training.early import EarlyStopping
-from kto_tui.training.engine import Planned
 from kto_tui.training.final import write_final_model
 from kto_tui.training.memory import free_bytes
 from kto_tui.training.model import Base, adapter_parameters, load_base
+from kto_tui.training.plans import Planned
+from kto_tui.training.preparing import Preparing
 from kto_tui.training.resumed import accumulators, last_metrics, resumed_step
 from kto_tui.training.sitting import Sitting
 from kto_tui.training.steering import Ending
-from kto_tui.training.token_cache import TokenCache
 from kto_tui.training.tracking import tracked
 from kto_tui.training.trainer import SteeredTrainer
 from kto_tui.training.weights import chosen_weights
@@ -52,10 +51,12 @@ class Work:
             sitting.steering.began_at(sitting.step)
         rows = self._read_rows()
         sitting.steering.end_before_first_step()
-        base = load_base(self._config, sitting.progress("loading_model"))
-        self._report_model(base)
-        sitting.steering.end_before_first_step()
-        prepared = self._prepare(rows, base.tokenizer)
+        with contextlib.closing(Preparing(sitting, rows)) as preparing:
+            base = load_base(self._config, sitting.progress("loading_model"), preparing.begin)
+            self._report_model(base)
+            sitting.steering.end_before_first_step()
+            texts = any(isinstance(row.prompt, str) for row in rows["train"])
+            prepared = self._prepare(preparing, texts and base.tokenizer.eos_token is None)
         trainer = self._build_trainer(base, prepared)
         sitting.steering.end_before_first_step()
         examples = prepared["train"].examples
@@ -88,40 +89,14 @@ class Work:
             )
         )
 
-    def _prepare(
-        self, rows: Mapping[str, Sequence[Row]], tokenizer: PreTrainedTokenizerBase
-    ) -> dict[str, Prepared]:
-        """The tokenized rows by split, reported as they are made."""
+    def _prepare(self, preparing: Preparing, endless: bool) -> dict[str, Prepared]:
+        """The tokenized rows by split, reported; `endless`: answers of text are given no end mark."""
         self._sitting.emitter.emit(StageChanged(stage="preparing_data"))
-        if tokenizer.eos_token is None and any(isinstance(row.prompt, str) for row in rows["train"]):
+        prepared = preparing.finish()
+        if endless:
             self._warn_of_endless_answers()
-        cache = open_token_cache(self._config)
-        tokenize = functools.partial(self._tokenize, tokenizer, cache)
-        prepared = {"train": tokenize(rows["train"], self._config.dataset, "tokenizing")}
         self._report_data(prepared["train"])
-        if "eval" in rows:
-            source = self._config.eval_dataset or f"--eval-fraction {self._config.eval_fraction:g}"
-            prepared["eval"] = tokenize(rows["eval"], source, "tokenizing evaluation rows")
-        if cache is not None and cache.problem:
-            logger.warning("tokenized rows are not kept: %s", cache.problem)
         return prepared
-
-    def _tokenize(
-        self,
-        tokenizer: PreTrainedTokenizerBase,
-        cache: TokenCache | None,
-        rows: Sequence[Row],
-        source: str | None,
-        detail: str,
-    ) -> Prepared:
-        report, steering = self._sitting.progress("preparing_data"), self._sitting.steering
-
-        def on_row(done: int, total: int) -> None:
-            report(done, total, detail)
-            if done % 64 == 0:
-                steering.end_before_first_step()
-
-        return prepare(rows, tokenizer, self._config, on_row, source=source, cache=cache)
 
     def _report_data(self, prepared: Prepared) -> None:
         if prepared.shifted:
@@ -166,11 +141,18 @@ class Work:
             reference=open_reference_cache(self._sitting, base, plans["train"]),
             peft_config=lora_config(self._config),
         )
-        if self._config.gradient_checkpointing == "auto":
-            trainer.checkpoint_where_needed(free_bytes())
+        if self._config.gradient_checkpointing == "auto" and self._memory_is_short(trainer):
+            trainer.checkpoint_gradients()
         trainer.remove_callback(PrinterCallback)  # The journal holds each step; the log need not.
         trainer.add_callback(StepBoundary(trainer, self._sitting))
         return trainer
+
+    def _memory_is_short(self, trainer: SteeredTrainer) -> bool:
+        """Whether activations are to be computed again; a resumed run goes on as it began, to the bit."""
+        saved = accumulators(self._sitting.resumed) if self._sitting.resumed else {}
+        if "gradient_checkpointing" in saved:
+            return bool(saved["gradient_checkpointing"])
+        return trainer.needed_bytes() > free_bytes()
 
     def _train(self, trainer: SteeredTrainer, last_step: int) -> None:
         resumed = self._sitting.resumed

@@ -19,7 +19,7 @@ def test_without_cuda_auto_is_plain(tmp_path: Path) -> None:
     arguments = kto_config(config, (0, 2))
     assert compute_dtype(config) is torch.float32
     assert (arguments.bf16, arguments.fp16, arguments.use_cpu) == (False, False, True)
-    assert (arguments.optim, arguments.gradient_checkpointing) == ("adamw_torch", False)
+    assert (arguments.optim, arguments.gradient_checkpointing) == ("adamw_torch_fused", False)
     assert (arguments.desirable_weight, arguments.undesirable_weight) == (0, 2)
     assert (arguments.report_to, arguments.run_name) == (["wandb"], "n")
 

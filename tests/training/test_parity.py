@@ -14,7 +14,8 @@ from kto_tui.data import Row
 from kto_tui.training.batches import Block
 from kto_tui.training.blocks import EpochBlocks, plan_blocks
 from kto_tui.training.dataset import tokenize_row
-from kto_tui.training.engine import EngineTrainer, Planned
+from kto_tui.training.engine import EngineTrainer
+from kto_tui.training.plans import Planned
 from kto_tui.training.reference import ReferenceCache
 from kto_tui.training.tiny import build_model, build_tokenizer
 from kto_tui.training.tokens import TokenizedRows
