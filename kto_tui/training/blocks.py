@@ -70,11 +70,17 @@ def mismatched(answers: Sequence[T]) -> list[T]:
 
 
 class EpochBlocks:
-    """The blocks in an order drawn anew for each epoch: a batch sampler for torch's DataLoader."""
+    """The blocks in an order drawn anew for each epoch: a batch sampler for torch's DataLoader.
 
-    def __init__(self, blocks: Sequence[Sequence[int]], seed: int) -> None:
+    Each of `ranks` processes takes every so manieth block, from its own `rank` on, and as many as the others:
+    the epoch's last few, which do not go round, are left out.
+    """
+
+    def __init__(self, blocks: Sequence[Sequence[int]], seed: int, rank: int = 0, ranks: int = 1) -> None:
         self._blocks = blocks
         self._seed = seed
+        self._rank = rank
+        self._ranks = ranks
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -82,10 +88,11 @@ class EpochBlocks:
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._blocks)
+        return len(self._blocks) // self._ranks
 
     def __iter__(self) -> Iterator[list[int]]:
-        for index in drawn_order(len(self._blocks), self._seed, self._epoch).tolist():
+        order = drawn_order(len(self._blocks), self._seed, self._epoch)[self._rank :: self._ranks]
+        for index in order[: len(self)].tolist():
             yield list(self._blocks[index])
 
 

@@ -104,11 +104,9 @@ class EngineTrainer(KTOTrainer):  # type: ignore[misc]
 
     def get_train_dataloader(self) -> Blocks:
         """The blocks, in an order drawn anew for each epoch; each of several ranks has its share."""
-        return self._loader(self._train_plan, self.args.seed)
-
-    def _loader(self, plan: Planned, seed: int) -> Blocks:
-        blocks = EpochBlocks(plan.blocks, seed)
-        return Blocks(plan.rows, blocks, self._collator)
+        rank, ranks = self.args.process_index, self.args.world_size
+        blocks = EpochBlocks(self._train_plan.blocks, self.args.seed, rank, ranks)
+        return Blocks(self._train_plan.rows, blocks, self._collator)
 
     @property
     def _collator(self) -> Collator:
@@ -223,7 +221,7 @@ class EngineTrainer(KTOTrainer):  # type: ignore[misc]
         loss = losses.mean()
         if scores.aux_loss is not None:
             loss = loss + self.router_aux_loss_coef * scores.aux_loss
-            self.tally.add("aux_loss", scores.aux_loss, 1)
+            self.tally.add("aux_loss", scores.aux_loss * len(block), len(block))
         return loss * block.share
 
     def _router_inputs(self, block: Block) -> dict[str, Any]:
@@ -239,7 +237,8 @@ class EngineTrainer(KTOTrainer):  # type: ignore[misc]
         tokens = block.own.lengths - block.own.prompt_lengths
         rewards = self.beta * log_ratio
         self.rewards.add(rewards, block.desirable)
-        self.tally.add("kl", point, 1)
+        # By rows, since a block may be in parts, and parts of unlike size.
+        self.tally.add("kl", point * len(block), len(block))
         self.tally.add("entropy", given(scores.entropies), tokens.sum())
         for side, member in (("chosen", block.desirable), ("rejected", ~block.desirable)):
             self.tally.add(f"rewards/{side}", rewards * member, member.sum())
@@ -278,7 +277,8 @@ class EngineTrainer(KTOTrainer):  # type: ignore[misc]
         assert self._eval_plan is not None
         began = time.perf_counter()
         self.model.eval()
-        loader = self._loader(self._eval_plan, seed=0)
+        # All of it on each rank, so that every one comes to the same figures.
+        loader = Blocks(self._eval_plan.rows, EpochBlocks(self._eval_plan.blocks, seed=0), self._collator)
         self.callback_handler.eval_dataloader = loader
         judged = []
         for block in loader:
@@ -323,7 +323,9 @@ class EngineTrainer(KTOTrainer):  # type: ignore[misc]
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the figures of the steps since the last log to a step's; TRL's own averages are not used."""
         if self.model.training:
-            logs |= self.tally.means() | {"num_tokens": self._total_train_tokens}
+            tokens = torch.tensor(self._total_train_tokens, device=self.args.device)
+            logs |= self.tally.means(self.accelerator.reduce)
+            logs["num_tokens"] = int(self.accelerator.reduce(tokens))
             if (area := self.rewards.settled().auc()) is not None:
                 logs["rewards/auc"] = area
             self.tally.clear()

@@ -1,6 +1,6 @@
 """Training's figures between two logs: sums and counts that stay on the device until they are asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -26,9 +26,16 @@ class Tally:
             added, number = total + added, seen + number
         self._sums[name] = added, number
 
-    def means(self) -> dict[str, float]:
-        """The means, leaving out what there was nothing of; and the margin, where both sides are there."""
-        means = {name: total / count for name, (total, count) in self.state().items() if count}
+    def means(self, over_ranks: Callable[[Tensor], Tensor] = lambda sums: sums) -> dict[str, float]:
+        """The means, leaving out what there was nothing of; and the margin, where both sides are there.
+
+        over_ranks: sums a tensor over all processes that train.
+        """
+        if not self._sums:
+            return {}
+        sums = over_ranks(torch.stack([torch.stack(figures) for figures in self._sums.values()]))
+        named = zip(self._sums, sums.tolist(), strict=True)
+        means = {name: total / count for name, (total, count) in named if count}
         if "rewards/chosen" in means and "rewards/rejected" in means:
             means["rewards/margins"] = means["rewards/chosen"] - means["rewards/rejected"]
         return means
