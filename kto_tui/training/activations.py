@@ -6,22 +6,33 @@ from torch import Tensor
 from kto_tui.training.batches import Block, Sequences
 from kto_tui.training.scoring import Scorer
 
-_PROBE_TOKENS = 64
+_PROBE_TOKENS = (64, 128)
 
 
 def needed_bytes(policy: Scorer, block: Block) -> int:
     """Bytes of the activations that a pass over `block` keeps, without gradient checkpointing.
 
-    Measured, not computed: a short piece of the block is passed through the model, and what autograd holds on
-    to is counted. All of it grows with the tokens, padding included.
+    Measured, not computed: two short pieces of a row are passed through the model, and what autograd holds on
+    to is counted. It grows with the tokens, padding included, and with their square where attention keeps its
+    weights.
     """
-    width = min(block.own.input_ids.shape[1], _PROBE_TOKENS)
-    probe = Sequences(
-        block.own.input_ids[:1, :width],
-        block.own.prompt_lengths[:1].clamp(max=width - 1),
-        block.own.lengths[:1].clamp(max=width),
+    rows, width = block.own.input_ids.shape
+    short, long = (min(width, tokens) for tokens in _PROBE_TOKENS)
+    few, many = (kept_bytes(policy, _beginning(block, tokens)) for tokens in (short, long))
+    if short == long:
+        return many * rows
+    squared = max(0.0, (many / long - few / short) / (long - short))
+    linear = few / short - squared * short
+    return int(rows * (linear * width + squared * width**2))
+
+
+def _beginning(block: Block, tokens: int) -> Sequences:
+    """The first tokens of the block's first row."""
+    return Sequences(
+        block.own.input_ids[:1, :tokens],
+        block.own.prompt_lengths[:1].clamp(max=tokens - 1),
+        block.own.lengths[:1].clamp(max=tokens),
     )
-    return kept_bytes(policy, probe) // width * block.own.input_ids.numel()
 
 
 def kept_bytes(policy: Scorer, sequences: Sequences) -> int:

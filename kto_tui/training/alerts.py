@@ -1,6 +1,6 @@
 """What the user is told when training meets something, and what can be done about it."""
 
-from kto_tui.core.events import AlertRaised
+from kto_tui.core.events import AlertRaised, Severity
 from kto_tui.training.early import EarlyStopping
 from kto_tui.training.recovery import Shrunk
 
@@ -30,9 +30,21 @@ def stopped_early(early: EarlyStopping, step: int) -> AlertRaised:
         kind="stopped_early",
         severity="info",
         message=f"the evaluation loss has not come down any more, so the run ends; {best}",
-        advice="The final model is the best one. Raise --early-stopping-patience to wait longer.",
+        advice="Raise --early-stopping-patience to wait longer.",
         step=step,
     )
+
+
+def final_is_best(early: EarlyStopping, found: bool, step: int) -> AlertRaised:
+    """The run ends at `step`, and an earlier one was evaluated better, whose checkpoint is `found`."""
+    best = f"step {early.best_step} was evaluated best (loss {early.best_loss:.4f})"
+    if found:
+        message, advice = f"{best}: the final model is of that step", "Later checkpoints are there as well."
+    else:
+        message = f"{best}, but its checkpoint is not there: the final model is of step {step}"
+        advice = "It could not be written, or was removed. The other checkpoints are as they were."
+    severity: Severity = "info" if found else "warning"
+    return AlertRaised(kind="final_is_best", severity=severity, message=message, advice=advice, step=step)
 
 
 def cache_trouble(problem: str) -> AlertRaised:

@@ -18,8 +18,9 @@ from kto_tui.training.reference.fingerprint import fingerprint
 from kto_tui.training.sitting import Sitting
 from kto_tui.training.token_cache import TokenCache
 
-# Their releases may round otherwise.
-_COMPUTES = ("torch", "transformers", "bitsandbytes")
+# Their releases may round otherwise; SCORING is raised whenever our own way of scoring gives other numbers.
+_COMPUTES = ("torch", "transformers", "peft", "bitsandbytes")
+SCORING = 1
 
 
 def cache_root(config: RunConfig) -> Path | None:
@@ -66,6 +67,7 @@ def namespace(base: Base) -> str:
     The weights as they lie in memory and not the model's name: a folder may hold others tomorrow.
     """
     versions = [f"{name} {importlib.metadata.version(name)}" for name in _COMPUTES]
+    versions.append(f"scoring {SCORING}")
     attention = str(base.model.config._attn_implementation)
     return fingerprint(base.model, base.dtype, base.quantization, attention, _processor(), *versions)
 

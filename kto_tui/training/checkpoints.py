@@ -34,7 +34,7 @@ class WriteFailed(OSError):
 
 
 class CheckpointStore:
-    """The checkpoints of one run. Keeps the newest `limit`, and those that the user asked for."""
+    """The checkpoints of one run. Keeps the newest `limit`, those that the user asked for, and the `best`."""
 
     def __init__(self, directory: RunDirectory, limit: int, emitter: Emitter, resumed: Path | None) -> None:
         self._directory = directory
@@ -42,6 +42,7 @@ class CheckpointStore:
         self._emitter = emitter
         self._resumed = resumed
         self.last: Path | None = None
+        self.best: Path | None = None
 
     @property
     def staging(self) -> Path:
@@ -120,7 +121,7 @@ class CheckpointStore:
 
     def _rotate(self) -> None:
         protected = {path for path in (self.last, None if self._newer_exists() else self._resumed) if path}
-        for saved in surplus(self._saved(), self._limit, protected):
+        for saved in surplus(self._saved(), self._limit, protected, self.best):
             self._delete(saved)
 
     def _newer_exists(self) -> bool:

@@ -33,7 +33,7 @@ from kto_tui.training.passes import Passes
 from kto_tui.training.plans import Blocks, Planned, Step
 from kto_tui.training.recovery import Rows, Shrunk
 from kto_tui.training.reference import ReferenceCache
-from kto_tui.training.scoring import Scorer, Scores, has_dropout, install_scoring
+from kto_tui.training.scoring import Scorer, Scores, experts, has_dropout, install_scoring
 from kto_tui.training.shared_prompt import can_share
 from kto_tui.training.tally import RewardHistory, Tally
 
@@ -66,12 +66,19 @@ class EngineTrainer(KTOTrainer):  # type: ignore[misc]
         super().__init__(train_dataset=table, **kwargs)
         self.train_dataset, self.eval_dataset = train.rows, evaluation and evaluation.rows
         largest = max((len(block) for block in train.blocks), default=1)
-        self.train_rows = Rows(min(largest, self.args.per_device_train_batch_size), self.report_shrunk)
-        self.eval_rows = Rows(self.args.per_device_eval_batch_size, self.report_shrunk, evaluating=True)
+        alone = self.args.world_size == 1
+        most = min(largest, self.args.per_device_train_batch_size)
+        self.train_rows = Rows(most, self.report_shrunk, recovers=alone)
+        self.eval_rows = Rows(
+            self.args.per_device_eval_batch_size, self.report_shrunk, recovers=alone, evaluating=True
+        )
 
         for model in filter(None, (self._inner(self.model), self.ref_model)):
             install_scoring(model)
         inner = self._inner(self.model)
+        # Architectures without experts may have the setting all the same.
+        if experts(inner) == 0:
+            self.aux_loss_enabled = False
         self.passes = Passes(
             lambda: self._policy,
             self._as_reference,
@@ -81,11 +88,13 @@ class EngineTrainer(KTOTrainer):  # type: ignore[misc]
 
     def needed_bytes(self) -> int:
         """What the activations of the largest block take if none is computed again in the backward pass."""
-        return needed_bytes(self._policy, self._largest_block())
+        with self.accelerator.autocast():
+            return needed_bytes(self._policy, self._largest_block())
 
     def checkpoint_gradients(self) -> None:
         """Keep few activations, and compute the others again in the backward pass. Before training begins."""
-        self.args.gradient_checkpointing = True
+        # transformers 5.23 reads the newer name, TRL 1.16 the older one.
+        self.args.activation_checkpointing = self.args.gradient_checkpointing = True
         self.model.enable_input_require_grads()
 
     def _largest_block(self) -> Block:
@@ -166,12 +175,19 @@ class EngineTrainer(KTOTrainer):  # type: ignore[misc]
             return
         passes = self.passes
         step.blocks = [
-            block if block.ref_logps is not None else passes.with_reference(block, rows)
+            block if block.ref_logps is not None else passes.with_reference(block, self._few(rows))
             for block in step.blocks
         ]
         if self.calculate_KL and not self._z_comes_with_the_gradient(step.blocks, rows):
             step.blocks = self._with_reference_points(step.blocks, rows)
         step.prepared_for = rows
+
+    def _few(self, rows: int) -> int:
+        """Rows at once in passes that keep what attention knows of them.
+
+        Where activations are not kept for want of memory, keys and values would be the largest of all.
+        """
+        return max(1, rows // 4) if self.args.activation_checkpointing else rows
 
     def _z_comes_with_the_gradient(self, blocks: Sequence[Block], rows: int) -> bool:
         """Whether the pass with gradient can hand its prompts on to the mismatched answers.
@@ -179,7 +195,7 @@ class EngineTrainer(KTOTrainer):  # type: ignore[misc]
         It can where z is that of a single pass, and the pass keeps what attention knows: gradient
         checkpointing drops it, dropout would put its noise into z.
         """
-        keeps = not self.args.gradient_checkpointing and not has_dropout(self.model)
+        keeps = not self.args.activation_checkpointing and not has_dropout(self.model)
         alone = self._kl_scope == "micro_batch" or len(blocks) == 1
         whole = all(len(block) <= rows for block in blocks)
         return alone and whole and self.passes.shares_prompts and keeps
@@ -295,8 +311,8 @@ class EngineTrainer(KTOTrainer):  # type: ignore[misc]
         return metrics
 
     def _judge(self, block: Block, rows: int) -> Judged:
-        block = self.passes.with_reference(block, rows)
-        own, *others = (logps.cpu() for logps in self.passes.policy(block, rows))
+        block = self.passes.with_reference(block, self._few(rows))
+        own, *others = (logps.cpu() for logps in self.passes.policy(block, self._few(rows)))
         mismatched = others[0] - given(block.ref_kl_logps).cpu() if others else None
         return Judged(block.desirable.cpu(), own, own - given(block.ref_logps).cpu(), mismatched)
 

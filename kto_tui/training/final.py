@@ -12,8 +12,12 @@ from kto_tui.training.sources import Source
 from kto_tui.training.trainer import SteeredTrainer
 
 
-def write_final_model(sitting: Sitting, trainer: SteeredTrainer, source: Source, examples: int) -> Path:
-    """Write the folder and return it. Raises OSError where the disk fails.
+def write_final_model(
+    sitting: Sitting, trainer: SteeredTrainer, source: Source, examples: int, step: int
+) -> Path:
+    """Write the folder, for the adapter as it was after `step`, and return it.
+
+    Raises OSError where the disk fails.
 
     A base that nobody can find by its name is named by its folder, so that loading the adapter finds it.
     """
@@ -27,7 +31,7 @@ def write_final_model(sitting: Sitting, trainer: SteeredTrainer, source: Source,
         sitting.config,
         base=base,
         adapter=final.resolve(),
-        step=sitting.step,
+        step=step,
         examples=examples,
         metrics=trainer.latest,
     )

@@ -15,13 +15,16 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 # Logits alive at a time: small enough for little memory, large enough for a fast matrix product.
 CHUNK_BYTES = 64 << 20
+CUDA_CHUNK_BYTES = 512 << 20
+
+_SOFTCAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 
 
 @dataclass(frozen=True)
 class TokenScores:
     """Of each token: log-probability, entropy of its distribution (nats), and the mean of its logits.
 
-    Entropies are nan where no gradient is asked for: they come with it.
+    The latter two are nan where no gradient is asked for: they come with it.
     """
 
     logps: Tensor
@@ -40,12 +43,13 @@ class Head:
     @classmethod
     def of(cls, model: PreTrainedModel) -> "Head":
         config = model.config.get_text_config()
+        softcap = next((cap for name in _SOFTCAPS if (cap := getattr(config, name, None))), None)
         linear = model.get_output_embeddings()  # type: ignore[no-untyped-call]
         # A quantized head is a subclass, or looks like one.
         return cls(
             cast(torch.nn.Linear, linear),
             logit_scale(config),
-            getattr(config, "final_logit_softcapping", None),
+            softcap,
         )
 
     @property
@@ -57,7 +61,10 @@ class Head:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(positions, vocabulary) in float32, as the architecture scales and caps them."""
-        logits: Tensor = self.linear(hidden.to(self.linear.weight.dtype)).float() * self.scale
+        dtype = self.linear.weight.dtype
+        # Packed weights are of whole numbers, and know themselves what they take.
+        hidden = hidden.to(dtype) if dtype.is_floating_point else hidden
+        logits: Tensor = self.linear(hidden).float() * self.scale
         if self.softcap is not None:
             logits = torch.tanh(logits / self.softcap) * self.softcap
         return logits
@@ -65,7 +72,8 @@ class Head:
     def score(self, hidden: Tensor, labels: Tensor) -> TokenScores:
         """Scores of `labels`, (positions,), given `hidden`, (positions, width)."""
         weight = self.linear.weight
-        rows = max(16, CHUNK_BYTES // (4 * weight.shape[0]))
+        room = CUDA_CHUNK_BYTES if hidden.is_cuda else CHUNK_BYTES
+        rows = max(16, room // (4 * self.linear.out_features))
         if self.is_plain:
             hidden = hidden.to(weight.dtype)
             bias = self.linear.bias
@@ -123,7 +131,9 @@ class _FrozenHead(torch.autograd.Function):
                 logps[part], entropies[part], slopes[part] = _score_and_slope(
                     hidden[part], weight, bias, labels[part], scale, slope=ctx.needs_input_grad[0]
                 )
-            means = _mean_logits(hidden, weight, bias) * scale
+            means = torch.full_like(logps, math.nan)
+            if ctx.needs_input_grad[0]:
+                means = _mean_logits(hidden, weight, bias) * scale
         ctx.save_for_backward(slopes)
         ctx.mark_non_differentiable(entropies, means)
         return logps, entropies, means

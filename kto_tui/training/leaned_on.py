@@ -17,6 +17,9 @@ ATTRIBUTES = (
     *("aux_loss_enabled", "router_aux_loss_coef", "model_wrapped", "callback_handler", "_total_train_tokens"),
 )
 
+# Arguments under the name that is read as training begins.
+ARGUMENTS = ("activation_checkpointing",)
+
 # Attributes that are there once training has begun; `accumulators.json` keeps them.
 WHILE_TRAINING = ("_tr_loss", "_globalstep_last_logged")
 

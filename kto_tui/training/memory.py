@@ -16,8 +16,9 @@ def memory_in_use_bytes() -> int:
 def free_bytes() -> int:
     """What activations may take: most of what CUDA has left, or half of what is left of the host's memory."""
     if torch.cuda.is_available():
-        free, _ = torch.cuda.mem_get_info()
-        return int(0.85 * free)
+        free, total = torch.cuda.mem_get_info()
+        allowed = total * torch.cuda.get_per_process_memory_fraction() - torch.cuda.memory_reserved()
+        return int(0.85 * min(free, allowed))
     return psutil.virtual_memory().available // 2
 
 

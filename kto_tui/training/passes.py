@@ -1,5 +1,6 @@
 """What a block needs from the models: the policy's and the reference's log-probabilities."""
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -8,12 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kto_tui.core.errors import one_line
 from kto_tui.training.batches import Block, Sequences
 from kto_tui.training.grouping import alike, in_order
 from kto_tui.training.optional import given
 from kto_tui.training.reference import ReferenceCache
 from kto_tui.training.scoring import Scorer, Scores
 from kto_tui.training.shared_prompt import agree, follow_on
+
+logger = logging.getLogger(__name__)
 
 
 class Passes:
@@ -84,7 +88,7 @@ class Passes:
 
         The first time both ways are gone, and the shared one is dropped for good unless they agree.
         """
-        shared = follow_on(scorer, sequences, scores) if self.shares_prompts else None
+        shared = self._shared(scorer, sequences, scores) if self.shares_prompts else None
         if shared is not None and self._proven:
             return shared
         with torch.no_grad():
@@ -95,3 +99,15 @@ class Passes:
         # Answers of a single token are told by the prompt's own pass alone.
         self._proven = bool((sequences.lengths - sequences.prompt_lengths > 1).any())
         return shared
+
+    def _shared(self, scorer: Scorer, sequences: Sequences, scores: Scores) -> Tensor | None:
+        """The shared way; an architecture that cannot go it says so at the first try, in its own words."""
+        if self._proven:
+            return follow_on(scorer, sequences, scores)
+        try:
+            return follow_on(scorer, sequences, scores)
+        except torch.OutOfMemoryError:
+            raise
+        except (AttributeError, IndexError, TypeError, ValueError, RuntimeError) as error:
+            logger.info("mismatched answers are scored with their whole prompts: %s", one_line(error))
+            return None

@@ -8,6 +8,12 @@ from typing import TypeVar
 import torch
 
 T = TypeVar("T")
+_WORDS = (
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDA out of memory",
+    "[CUDA]: out of memory",
+    "can't allocate memory",
+)
 
 
 class TooLargeForDevice(Exception):
@@ -26,11 +32,20 @@ class Shrunk:
 class Rows:
     """How many rows are passed through the model at once; halved each time that memory runs out.
 
-    `at_once` never grows again: a run that resumes goes on with it.
+    `at_once` never grows again: a run that resumes goes on with it. `recovers`: not where several processes
+    train, since one that begins a step again would leave the others waiting.
     """
 
-    def __init__(self, at_once: int, report: Callable[[Shrunk], None], *, evaluating: bool = False) -> None:
+    def __init__(
+        self,
+        at_once: int,
+        report: Callable[[Shrunk], None],
+        *,
+        evaluating: bool = False,
+        recovers: bool = True,
+    ) -> None:
         self.at_once = at_once
+        self._recovers = recovers
         self._report = report
         self._evaluating = evaluating
 
@@ -42,7 +57,9 @@ class Rows:
         while True:
             try:
                 return work(self.at_once)
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not self._recovers or not is_out_of_memory(error):
+                    raise
                 problem = str(error)
             # Outside of the handler, where nothing holds the failed pass's tensors any more.
             undo()
@@ -57,6 +74,11 @@ class Rows:
             )
         before, self.at_once = self.at_once, (self.at_once + 1) // 2
         self._report(Shrunk(self._evaluating, before, self.at_once))
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether the device's memory ran out: libraries beside torch's allocator have words of their own."""
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _WORDS)
 
 
 def free_memory() -> None:

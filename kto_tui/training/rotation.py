@@ -17,15 +17,16 @@ class Saved:
     time: float
 
 
-def surplus(checkpoints: Sequence[Saved], limit: int, protected: Collection[Path]) -> list[Saved]:
+def surplus(
+    checkpoints: Sequence[Saved], limit: int, protected: Collection[Path], best: Path | None = None
+) -> list[Saved]:
     """Those to delete so that the newest `limit` are left, oldest first.
 
-    What the user asked for by name is neither counted nor deleted, nor is the newest of those that were
-    the best evaluated; nor is a protected path deleted. Age is the time of writing, since a run that
+    What the user asked for by name is neither counted nor deleted, nor is the `best` evaluated one; nor is
+    a protected path deleted. Age is the time of writing, since a run that
     resumed from an early step writes low steps late.
     """
-    best = max((saved for saved in checkpoints if saved.reason == "best"), key=_age, default=None)
-    rotating = [saved for saved in checkpoints if saved.reason != "requested" and saved != best]
+    rotating = [saved for saved in checkpoints if saved.reason != "requested" and saved.path != best]
     rotating.sort(key=_age)
     return [saved for saved in rotating[: max(0, len(rotating) - limit)] if saved.path not in protected]
 

@@ -86,9 +86,17 @@ class Scorer:
 
 def has_dropout(model: torch.nn.Module) -> bool:
     """Whether a pass in training draws random numbers."""
-    attention = getattr(getattr(model, "config", None), "attention_dropout", 0.0)
+    config = getattr(model, "config", None)
+    attention = getattr(config.get_text_config(), "attention_dropout", 0.0) if config is not None else 0.0
     layers = (module.p for module in model.modules() if isinstance(module, torch.nn.Dropout))
     return bool(attention) or any(layers)
+
+
+def experts(model: PreTrainedModel) -> int:
+    """How many experts a mixture has in a layer; 0 for others."""
+    config = model.config.get_text_config()
+    counts = (getattr(config, name, None) for name in ("num_experts", "num_local_experts"))
+    return next((int(count) for count in counts if count), 0)
 
 
 def install_scoring(model: PreTrainedModel) -> None:
@@ -130,7 +138,7 @@ def _balance(model: PreTrainedModel, outputs: Any, inputs: dict[str, Any]) -> Te
 
     config = model.config.get_text_config()
     loss = load_balancing_loss_func(
-        outputs.router_logits, config.num_experts, config.num_experts_per_tok, inputs.get("attention_mask")
+        outputs.router_logits, experts(model), config.num_experts_per_tok, inputs.get("attention_mask")
     )
     assert isinstance(loss, Tensor)
     return loss

@@ -114,6 +114,7 @@ class SteeredTrainer(EngineTrainer):
         if self.early is None:
             return
         self.early.observe(self.state.global_step, loss)
+        self._keep_best()
         if self.early.improved:
             self.control.should_save = True
             if self.save_reason != "requested":
@@ -121,6 +122,11 @@ class SteeredTrainer(EngineTrainer):
         elif self.early.exhausted:
             self.control.should_save = self.control.should_training_stop = True
             self._sitting.emitter.emit(stopped_early(self.early, self.state.global_step))
+
+    def _keep_best(self) -> None:
+        """Have rotation spare the checkpoint of the best evaluation."""
+        if self.early and self.early.best_step is not None:
+            self._sitting.store.best = self._sitting.directory.checkpoint(self.early.best_step)
 
     def _get_output_dir(self, trial: Any) -> str:
         """Where transformers puts `checkpoint-N`: the staging folder while one is written."""
@@ -159,7 +165,7 @@ class SteeredTrainer(EngineTrainer):
             "metrics": self.tally.state(),
             "rewards": self.rewards.settled().state(),
             "rows_at_once": {"training": self.train_rows.at_once, "evaluation": self.eval_rows.at_once},
-            "gradient_checkpointing": self.args.gradient_checkpointing,
+            "gradient_checkpointing": bool(self.args.activation_checkpointing),
             "early_stopping": self.early and self.early.state(),
         }
 
@@ -177,6 +183,7 @@ class SteeredTrainer(EngineTrainer):
         self.eval_rows.at_once = min(self.eval_rows.at_once, saved["rows_at_once"]["evaluation"])
         if self.early and saved["early_stopping"]:
             self.early.restore(saved["early_stopping"])
+            self._keep_best()
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)

@@ -11,9 +11,11 @@ from transformers import PrinterCallback
 
 from kto_tui.core.compatibility import check_adapter
 from kto_tui.core.config import RunConfig
+from kto_tui.core.directory import RunDirectory
 from kto_tui.core.events import AlertRaised, DataReady, ModelLoaded, StageChanged
 from kto_tui.core.schedule import total_steps
 from kto_tui.data import Row
+from kto_tui.training.alerts import final_is_best
 from kto_tui.training.arguments import kto_config, lora_config
 from kto_tui.training.caches import open_reference_cache
 from kto_tui.training.callback import StepBoundary
@@ -155,21 +157,16 @@ class Work:
         return trainer.needed_bytes() > free_bytes()
 
     def _train(self, trainer: SteeredTrainer, last_step: int) -> None:
-        resumed = self._sitting.resumed
+        resumed, early = self._sitting.resumed, trainer.early
+        if resumed and early:
+            early.restore(accumulators(resumed).get("early_stopping") or early.state())
         if resumed and self._sitting.step >= last_step:
             self._take_finished(trainer, resumed, self._past_the_end(resumed, last_step))
-        elif resumed and self._patience_ran_out(trainer.early, resumed):
+        elif resumed and early and early.exhausted:
             patience = f"--early-stopping-patience {self._config.early_stopping_patience}"
             self._take_finished(trainer, resumed, f"{resumed.name}: {patience} had run out")
         else:
             trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
-
-    def _patience_ran_out(self, early: EarlyStopping | None, resumed: Path) -> bool:
-        saved = accumulators(resumed).get("early_stopping")
-        if early is None or not saved:
-            return False
-        early.restore(saved)
-        return early.exhausted
 
     def _past_the_end(self, resumed: Path, last_step: int) -> str:
         step, config = self._sitting.step, self._config
@@ -189,8 +186,7 @@ class Work:
                 kind="nothing_left_to_train",
                 severity="info",
                 message=message,
-                advice="The final model is what this checkpoint holds. "
-                "Raise what ended it to train on: --max-steps, --num-epochs or --early-stopping-patience.",
+                advice="To train on, raise --max-steps, --num-epochs or --early-stopping-patience.",
                 step=self._sitting.step,
             )
         )
@@ -203,19 +199,29 @@ class Work:
         if ending in ("parked", "abandoned") or not complete:
             return ending
         self._sitting.emitter.emit(StageChanged(stage="saving"))
-        if early:
-            self._take_best(trainer, early)
-        write_final_model(self._sitting, trainer, base.source, examples)
+        step = self._take_best(trainer, early) if early else self._sitting.step
+        write_final_model(self._sitting, trainer, base.source, examples, step)
         return None
 
-    def _take_best(self, trainer: SteeredTrainer, early: EarlyStopping) -> None:
-        """Have the final model be the best evaluated one, where its checkpoint could be written."""
-        if early.best_step is None or early.best_step == self._sitting.step:
-            return
-        best = self._sitting.directory.checkpoint(early.best_step)
-        if best.is_dir():
-            trainer.load_adapter_of(best)
-            self._sitting.step = early.best_step
+    def _take_best(self, trainer: SteeredTrainer, early: EarlyStopping) -> int:
+        """Have the final model be the best evaluated one, where its checkpoint is there. Returns its step."""
+        step = self._sitting.step
+        if early.best_step is None or early.best_step == step:
+            return step
+        resumed = self._sitting.resumed
+        found = best_folders(self._sitting.directory, resumed, early.best_step)
+        self._sitting.emitter.emit(final_is_best(early, bool(found), step))
+        if not found:
+            return step
+        trainer.load_adapter_of(found[0])
+        trainer.latest = last_metrics(found[0])
+        return early.best_step
+
+
+def best_folders(directory: RunDirectory, resumed: Path | None, step: int) -> list[Path]:
+    """Where the checkpoint of the best evaluation lies: in this run, or in the one that it goes on from."""
+    parents = [directory.checkpoint(step), *([resumed.parent / f"checkpoint-{step}"] if resumed else [])]
+    return [folder for folder in parents if folder.is_dir()]
 
 
 def _quieten() -> None:

@@ -116,7 +116,8 @@ def test_patience_without_an_evaluation(capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.parametrize(
-    ("fraction", "found"), [("0.1", "1 would be held out and 9"), ("0.9", "9 would be held out and 1")]
+    ("fraction", "found"),
+    [("0.1", "about 1 would be held out and 9"), ("0.9", "about 9 would be held out and 1")],
 )
 def test_a_part_held_out_that_leaves_no_pairs(
     capsys: pytest.CaptureFixture[str], fraction: str, found: str
@@ -130,6 +131,19 @@ def test_a_cache_that_is_no_folder(capsys: pytest.CaptureFixture[str]) -> None:
     Path("file").write_text("")
     line = refused(capsys, "--model-size", "tiny", "--reference-cache", "file/cache")
     assert "file is not a folder; name another, or off" in line
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self").exists(), reason="needs a file system in which nothing can be made"
+)
+def test_a_cache_that_cannot_be_made(capsys: pytest.CaptureFixture[str]) -> None:
+    line = refused(capsys, "--model-size", "tiny", "--reference-cache", "/proc/none/cache")
+    assert "--reference-cache /proc/none/cache: no folder can be made in /proc; name another, or off" in line
+
+
+def test_steps_between_evaluations_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    line = refused(capsys, "--model-size", "tiny", "--eval-steps", "2")
+    assert "--eval-steps 2: nothing is evaluated; add --eval-dataset ID|FILE, or --eval-fraction 0.1" in line
 
 
 def test_a_folder_that_cannot_be_made(capsys: pytest.CaptureFixture[str]) -> None:

@@ -133,7 +133,31 @@ def test_a_part_held_out_is_evaluated_too() -> None:
     config = resolve({"model_size": "tiny", "eval_fraction": "0.1"})
     assert (config.eval_fraction, config.eval_steps) == (0.1, config.save_steps)
     assert evaluates(config)
-    assert not evaluates(resolve({"model_size": "tiny", "eval_steps": 5}))
+    assert not evaluates(resolve({"model_size": "tiny"}))
+
+
+def test_steps_between_evaluations_need_an_evaluation(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("eval_steps: 5\n")
+    given: list[tuple[dict[str, object], Path | None]] = [({"eval_steps": 5}, None), ({}, file)]
+    for options, config in given:
+        with pytest.raises(UserError, match="--eval-steps 5: nothing is evaluated; add --eval-dataset"):
+            resolve({"model_size": "tiny", **options}, config)
+    resumed = {"model_size": "tiny", "resume_from_checkpoint": "run/checkpoint-5"}
+    assert resolve(resumed, file).eval_steps == 5
+
+
+@pytest.mark.parametrize(
+    ("cache", "message"),
+    [
+        ("~nosuch/x", "--reference-cache ~nosuch/x: ~nosuch is no user's home; name another folder, or off"),
+        ("", "--reference-cache: found nothing; expected a folder, or off"),
+    ],
+)
+def test_a_cache_that_names_no_folder(cache: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        resolve({"model_size": "tiny", "reference_cache": cache})
+    assert str(caught.value) == message
 
 
 def test_rows_to_evaluate_on_come_from_one_place(tmp_path: Path) -> None:

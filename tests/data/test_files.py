@@ -223,3 +223,14 @@ def test_file_that_may_not_be_read(tmp_path: Path) -> None:
 def test_upper_case_suffix(tmp_path: Path) -> None:
     path = save(tmp_path / "a.jsonl", RECORDS)
     assert check_rows(str(path.rename(tmp_path / "A.JSONL")), Columns()).total == 2
+
+
+@pytest.mark.parametrize("label", [True, False])
+def test_rows_that_are_only_evaluated_on_may_be_of_one_label(tmp_path: Path, label: bool) -> None:
+    kind = "desirable" if label else "undesirable"
+    path = save(tmp_path / "held.jsonl", [{"prompt": "p", "completion": "c", "label": label}])
+    assert check_rows(str(path), Columns(), both_labels=False) == Counts(int(label), int(not label))
+    assert error_of(path).startswith(f": its only row is {kind}; KTO needs both")
+    path.write_text("")
+    with pytest.raises(UserError):
+        check_rows(str(path), Columns(), both_labels=False)

@@ -1,7 +1,9 @@
 """Lines of the dashboard's logs."""
 
-from kto_tui.core.events import CheckpointDeleted, CheckpointFailed, CheckpointSaved
-from kto_tui.insight.lines import Line, checkpoint_line
+import pytest
+
+from kto_tui.core.events import AlertRaised, CheckpointDeleted, CheckpointFailed, CheckpointSaved
+from kto_tui.insight.lines import Line, alert_line, checkpoint_line
 
 PATH = "/another/machine/run/checkpoint-50"
 
@@ -20,3 +22,16 @@ def test_a_checkpoint_is_named_wherever_the_journal_was_written() -> None:
 def test_a_failed_checkpoint_says_why_and_cannot_forge_the_screen() -> None:
     failed = CheckpointFailed(step=50, path=PATH, error="OSError: \x1b[2Jno space\nleft")
     assert text(checkpoint_line(failed)).endswith("FAILED: OSError: no space left")
+
+
+@pytest.mark.parametrize(
+    ("message", "advice", "shown"),
+    [
+        ("few rows", "Add some.", "i few rows (step 5). Add some."),
+        ("Few rows!", "Add some.", "i Few rows! (step 5) Add some."),
+        ("few rows", "", "i few rows (step 5)"),
+    ],
+)
+def test_a_full_stop_stands_before_the_advice(message: str, advice: str, shown: str) -> None:
+    alert = AlertRaised(kind="data", severity="info", message=message, advice=advice, step=5)
+    assert text(alert_line(alert)).split(" ", 1)[1] == shown

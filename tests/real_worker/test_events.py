@@ -23,7 +23,8 @@ from tests.real_worker.harness import Sitting, sit, tiny, write_rows
 
 KEYS = {
     *("loss", "learning_rate", "grad_norm", "kl", "logps/chosen", "logps/rejected"),
-    *("rewards/chosen", "rewards/rejected", "rewards/margins"),
+    *("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/auc"),
+    *("entropy", "logits/chosen", "logits/rejected", "num_tokens"),
     *("samples_per_second", "tokens_per_second", "gpu_memory_bytes"),
 }
 
@@ -99,7 +100,8 @@ def test_long_stages_show_how_far_they_are(finished: Sitting) -> None:
     progress = finished.of(Progress)
     ends = [(p.detail, p.total) for p in progress if p.stage == "preparing_data" and p.done == p.total]
     assert ends == [("tokenizing", 22), ("tokenizing evaluation rows", 9), ("attaching adapters", 0)]
-    assert any(p.stage == "evaluating" and p.done == p.total == 2 for p in progress)
+    # 9 rows, 4 at once: blocks of 4, 3 and 2 rows, since none has a single one.
+    assert any(p.stage == "evaluating" and p.done == p.total == 3 for p in progress)
 
 
 def test_evaluations_come_at_their_steps_and_at_the_end(finished: Sitting) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kto_tui.core.events import AlertRaised, DataReady, Evaluated, RunEnded, StepLogged
+from kto_tui.core.events import AlertRaised, DataReady, Evaluated, ReferenceCacheReady, RunEnded, StepLogged
 from tests.real_worker.harness import Sitting, at_step, sit, tiny, write_rows
 
 STEPS = 8  # six make an epoch
@@ -22,7 +22,7 @@ def learned(sitting: Sitting) -> dict[int, dict[str, Any]]:
 
 def resumed(config_folder: Path, checkpoint: str, **changes: Any) -> Sitting:
     path = str(config_folder / "out" / checkpoint)
-    return sit(tiny(config_folder, max_steps=STEPS, resume_from_checkpoint=path, **changes))
+    return sit(tiny(config_folder, **{"max_steps": STEPS, "resume_from_checkpoint": path, **changes}))
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +96,41 @@ def test_a_4_bit_base_is_evaluated_and_trained_on_alike(tmp_path: Path) -> None:
         )
     )
     assert again.adapter("final_model") == plain.adapter("final_model")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "known"),
+    [("off", "off", 0), ("off", "cold", 0), ("cold", "off", 0), ("cold", "warm", 6), ("warm", "other", 0)],
+)
+def test_what_the_reference_cache_knows_changes_nothing(
+    tmp_path: Path, first: str, second: str, known: int
+) -> None:
+    """Off, empty, or filled by a whole run: the resumed sitting then knows so many of the 6 blocks."""
+    settings = {"gradient_accumulation_steps": 2, "max_steps": STEPS, "lora_dropout": 0.1}
+    whole = sit(tiny(tmp_path / "a", reference_cache=str(tmp_path / "warm"), **settings))
+
+    def cache(name: str) -> str:
+        return name if name == "off" else str(tmp_path / name)
+
+    sit(tiny(tmp_path / "b", reference_cache=cache(first), **settings), at_step(3, "stop"))
+    again = resumed(tmp_path / "b", "checkpoint-4", reference_cache=cache(second), **settings)
+    assert again.adapter("final_model") == whole.adapter("final_model")
+    assert learned(again).items() <= learned(whole).items()
+    (found,) = again.of(ReferenceCacheReady)
+    assert (found.blocks, found.known, found.path is None) == (6, known, second == "off")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"seed": 7}, {"learning_rate": 1e-4}, {"beta": 0.3}, {"kl_scope": "micro_batch"}]
+)
+def test_a_run_with_other_settings_finds_the_cache_warm(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """And comes to what it would have come to without one."""
+    sit(tiny(tmp_path / "a", max_steps=6, reference_cache=str(tmp_path / "warm")))
+    cold = sit(tiny(tmp_path / "b", max_steps=6, reference_cache="off", **changes))
+    warm = sit(tiny(tmp_path / "c", max_steps=6, reference_cache=str(tmp_path / "warm"), **changes))
+    assert warm.of(ReferenceCacheReady)[0].known == 6
+    assert warm.adapter("final_model") == cold.adapter("final_model")
+    assert learned(warm) == learned(cold)
 
 
 def test_another_seed_is_another_run(unbroken: Sitting, tmp_path: Path) -> None:

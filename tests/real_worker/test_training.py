@@ -6,54 +6,70 @@ from pathlib import Path
 
 import pytest
 import torch
+from datasets import Dataset
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import KTOTrainer
 
-from kto_tui.core.events import AlertRaised, CheckpointFailed, CheckpointSaved, ModelLoaded, RunEnded
+from kto_tui.core.events import (
+    AlertRaised,
+    CheckpointFailed,
+    CheckpointSaved,
+    DataReady,
+    ModelLoaded,
+    RunEnded,
+    StepLogged,
+)
 from kto_tui.training.arguments import kto_config, lora_config
 from kto_tui.training.dataset import prepare, read_rows
 from kto_tui.training.tiny import build_model, build_tokenizer
-from kto_tui.training.trainer import LEANED_ON, SteeredTrainer
 from tests.real_worker.harness import at_step, both, sit, tiny, write_rows
 
 PARAMETERS = build_model(build_tokenizer()).num_parameters()
 
 
-@pytest.mark.parametrize("name", LEANED_ON)
-def test_what_is_leaned_on_is_there(name: str) -> None:
-    """A release of TRL or transformers that moves one would never call ours."""
-    assert callable(getattr(KTOTrainer, name, None))
-    assert name in vars(SteeredTrainer)
+def test_rows_are_tokenized_as_trl_does_it(tmp_path: Path) -> None:
+    """Texts and conversations, their boundary and their end token."""
+    tokenizer, config = build_tokenizer(), tiny(tmp_path, max_steps=1)
+    rows = [*read_rows(config, str(config.dataset)), *read_rows(config, str(write_chats(tmp_path)))]
+    prepared = prepare(rows, tokenizer, config, lambda *_: None)
+    for kind in (str, list):
+        chosen = [number for number, row in enumerate(rows) if isinstance(row.prompt, kind)]
+        table = Dataset.from_list(
+            [
+                {"prompt": row.prompt, "completion": row.completion, "label": row.label}
+                for row in (rows[index] for index in chosen)
+            ]
+        )
+        trainer = KTOTrainer(
+            model=build_model(tokenizer),
+            args=kto_config(config, (1.0, 1.0)),
+            processing_class=tokenizer,
+            train_dataset=table,
+            peft_config=lora_config(config),
+        )
+        for index, theirs in zip(chosen, trainer.train_dataset, strict=True):
+            ours = prepared.rows[index]
+            for column in ("prompt_ids", "completion_ids"):
+                assert list(ours[column]) == theirs[column]
+            assert ours["label"] == theirs["label"]
 
 
-@pytest.mark.parametrize("loss_type", ["kto", "apo_zero_unpaired"])
-def test_weights_are_those_of_trl_itself(tmp_path: Path, loss_type: str) -> None:
-    """Its own tokenizing, pairing, loss and loop, on the same rows in the same order."""
-    config = tiny(tmp_path, max_steps=7, loss_type=loss_type, class_weights="1:1.25")
-    ours = sit(config)
-    base = ours.output / "base_model"
-    rows = read_rows(config, str(config.dataset))
-    from datasets import Dataset
-
-    table = Dataset.from_list(
-        [{"prompt": r.prompt, "completion": r.completion, "label": r.label} for r in rows]
-    )
-    trainer = KTOTrainer(
-        model=AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32),
-        args=kto_config(config, (1, 1.25)),
-        processing_class=AutoTokenizer.from_pretrained(base),
-        train_dataset=table,
-        peft_config=lora_config(config),
-    )
-    trainer.train()
-    trainer.save_model(str(tmp_path / "theirs"))
-    theirs = load_file(tmp_path / "theirs" / "adapter_model.safetensors")
-    for name, tensor in load_file(ours.output / "final_model" / "adapter_model.safetensors").items():
-        assert torch.equal(tensor, theirs[name]), name
-    prepared = prepare(rows, AutoTokenizer.from_pretrained(base), config, lambda *_: None).dataset
-    for column in prepared.column_names:
-        assert prepared[column] == trainer.train_dataset[column]
+def write_chats(folder: Path) -> Path:
+    path = folder / "chats.jsonl"
+    lines = [
+        json.dumps(
+            {
+                "messages": [
+                    {"role": "user", "content": f"Say {n}"},
+                    {"role": "assistant", "content": f"{n}!"},
+                ],
+                "label": n % 2 == 0,
+            }
+        )
+        for n in range(4)
+    ]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
 
 
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])
@@ -142,25 +158,21 @@ def test_a_conversation_needs_a_chat_template(tmp_path: Path) -> None:
     sit(tiny(tmp_path / "a", max_steps=1))
     base = tmp_path / "a" / "out" / "base_model"
     (base / "chat_template.jinja").unlink()
-    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
-    rows = tmp_path / "chat.jsonl"
-    lines = [json.dumps({"messages": messages, "label": n % 2 == 0}) for n in range(4)]
-    rows.write_text("\n".join(lines), encoding="utf-8")
-    sitting = sit(tiny(tmp_path / "b", dataset=str(rows), model=str(base)))
+    sitting = sit(tiny(tmp_path / "b", dataset=str(write_chats(tmp_path)), model=str(base)))
     (ended,) = sitting.of(RunEnded)
     assert ended.exit_code == 2
     assert ended.error is not None
-    assert "chat.jsonl, row" in ended.error
+    assert "chats.jsonl, row" in ended.error
     assert "chat template" in ended.error
 
 
-def test_a_last_row_that_would_pair_with_itself_is_dropped(tmp_path: Path) -> None:
-    from kto_tui.core.events import DataReady
-
+def test_a_last_row_that_would_be_alone_joins_others(tmp_path: Path) -> None:
+    """TRL would pair it with itself."""
     write_rows(tmp_path / "rows.jsonl", 9)
-    sitting = sit(tiny(tmp_path, max_steps=1))
+    sitting = sit(tiny(tmp_path, max_steps=None, num_epochs=1))
     (data,) = sitting.of(DataReady)
-    assert (data.examples, data.dropped) == (8, 1)
+    assert (data.examples, data.dropped) == (9, 0)
+    assert sitting.of(StepLogged)[-1].total_steps == 3
 
 
 def test_a_tokenizer_without_special_tokens(tmp_path: Path) -> None:

@@ -82,6 +82,8 @@ def test_plan_with_a_part_held_out() -> None:
     shown = values(plan(eval_fraction=0.1))
     assert shown["evaluation"] == "10% of the rows, about 32"
     assert shown["training"] == "about 288 of 320 (170 desirable, 150 undesirable)"
+    assert (shown["steps per epoch"], shown["total steps"]) == ("about 9", "about 9 (1 epochs)")
+    assert values(plan(eval_fraction=0.1, max_steps=18))["total steps"] == "18 (about 2 epochs)"
     assert values(plan(eval_fraction=0.125))["evaluation"] == "12.5% of the rows, about 40"
 
 

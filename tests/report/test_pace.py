@@ -2,7 +2,7 @@
 
 import pytest
 
-from kto_tui.core.events import AnyEvent, StageChanged
+from kto_tui.core.events import AnyEvent, DataReady, StageChanged, StepLogged
 from kto_tui.report.pace import Pace
 from kto_tui.report.sentences import speed
 from tests.report.recorded import logged, saved
@@ -62,6 +62,42 @@ def test_start_that_was_not_seen() -> None:
 
 def test_nothing_done_yet() -> None:
     assert pace(stage(0, "training")) is None
+
+
+def passed(time: float, step: int, epoch: float) -> AnyEvent:
+    return StepLogged(time=time, step=step, total_steps=9, epoch=epoch, metrics={})
+
+
+DATA = DataReady(
+    time=0, desirable=20, undesirable=20, examples=40, dropped=0, truncated=0, weights=(1.0, 1.0)
+)
+
+
+@pytest.mark.parametrize(
+    ("events", "first_step", "expected"),
+    [
+        pytest.param([DATA, stage(0, "training"), passed(2, 3, 3.0)], 0, 60.0, id="short steps"),
+        pytest.param([stage(0, "training"), passed(2, 3, 3.0)], 0, None, id="rows not known"),
+        pytest.param([DATA, stage(0, "training"), passed(2, 5, 2.5)], 4, None, id="resumed, one row"),
+        pytest.param(
+            [DATA, stage(0, "training"), passed(2, 5, 2.5), passed(6, 9, 4.5)], 4, 20.0, id="resumed"
+        ),
+        pytest.param([DATA, passed(9, 5, 2.5), passed(13, 9, 4.5)], 0, 20.0, id="start not seen"),
+        pytest.param(
+            [DATA, stage(0, "training"), passed(2, 1, 1.0), saved(9, 2, seconds=1.0)],
+            0,
+            20.0,
+            id="a step unlogged",
+        ),
+    ],
+)
+def test_rows_are_counted_by_the_share_of_the_data(
+    events: list[AnyEvent], first_step: int, expected: float | None
+) -> None:
+    measured = Pace(first_step)
+    for event in events:
+        measured.handle(event)
+    assert measured.samples_per_second == expected
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from transformers import Trainer
 from trl import KTOTrainer
 
 from kto_tui.training.engine import EngineTrainer
-from kto_tui.training.leaned_on import ATTRIBUTES, FUNCTIONS, OVERRIDDEN, WHILE_TRAINING
+from kto_tui.training.leaned_on import ARGUMENTS, ATTRIBUTES, FUNCTIONS, OVERRIDDEN, WHILE_TRAINING
 from kto_tui.training.trainer import SteeredTrainer
 
 
@@ -49,3 +49,8 @@ def test_all_blocks_of_a_step_come_before_its_first_gradient() -> None:
     """z is pooled there."""
     source = inspect.getsource(Trainer._run_epoch)
     assert source.index("get_batch_samples(") < source.index("training_step(")
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_arguments_are_read_as_training_begins(name: str) -> None:
+    assert f"args.{name}" in inspect.getsource(Trainer.train), f"{name} is not what training goes by"
