@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -56,20 +57,20 @@ def check(config: RunConfig) -> Request:
     assert config.model is not None
     assert config.dataset is not None
     data = _count(config.dataset, config)
-    evaluation = _count(config.eval_dataset, config) if config.eval_dataset else None
+    evaluation = _count(config.eval_dataset, config, both_labels=False) if config.eval_dataset else None
     _check_fraction(config, data)
     _check_cache(config.reference_cache)
     check_model(config.model)
     return Request(config, data, evaluation)
 
 
-def _count(source: str, config: RunConfig) -> Counts:
+def _count(source: str, config: RunConfig, *, both_labels: bool = True) -> Counts:
     """Check all rows. Parquet and the hub need libraries of 100 MB: those stay in a process of their own."""
     columns = Columns(config.prompt_column, config.completion_column, config.label_column)
     if source.startswith("builtin:") or source.endswith((".json", ".jsonl", ".csv")):
-        return check_rows(source, columns)
+        return check_rows(source, columns, both_labels=both_labels)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        return process.submit(check_rows, source, columns).result()
+        return process.submit(check_rows, source, columns, both_labels=both_labels).result()
 
 
 def _check_fraction(config: RunConfig, data: Counts) -> None:
@@ -79,19 +80,27 @@ def _check_fraction(config: RunConfig, data: Counts) -> None:
     held_out = held_out_rows(config, data.total)
     if min(held_out, data.total - held_out) < 2:
         raise UserError(
-            f"--eval-fraction {config.eval_fraction:g}: of {data.total} rows, {held_out} would be held out "
-            f"and {data.total - held_out} trained on; expected at least 2 of each"
+            f"--eval-fraction {config.eval_fraction:g}: of {data.total} rows, about {held_out} would be held "
+            f"out and {data.total - held_out} trained on; expected at least 2 of each"
         )
 
 
 def _check_cache(cache: str | None) -> None:
-    """A cache that cannot be written costs time and no run; one that can be no folder is a slip."""
+    """A folder that cannot be written to costs time and no run; one that cannot even be made is a slip."""
     if cache is None or cache == NO_CACHE:
         return
     path = Path(cache)
-    existing = next(part for part in (path, *path.parents) if part.exists())
+    existing = next(part for part in (path, *path.parents) if os.path.lexists(part))
     if not existing.is_dir():
         raise UserError(f"--reference-cache {cache}: {existing} is not a folder; name another, or off")
+    if existing == path:
+        return
+    try:
+        os.rmdir(tempfile.mkdtemp(dir=existing))
+    except OSError:
+        raise UserError(
+            f"--reference-cache {cache}: no folder can be made in {existing}; name another, or off"
+        ) from None
 
 
 def _resumed(given: dict[str, Any], config_file: Path | None) -> RunConfig:

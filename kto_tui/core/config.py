@@ -231,6 +231,8 @@ def expected(setting: Setting) -> str:
     """What the setting takes, in words."""
     if setting.choices:
         return "one of " + ", ".join(setting.choices)
+    if setting.name == "reference_cache":
+        return "a folder, or off"
     kind = next(kind for kind in _members(setting.type) if kind is not type(None))
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
     bounds = [part for part in getattr(kind, "__metadata__", ()) if isinstance(part, Meta)]

@@ -30,6 +30,8 @@ def resolve(options: Mapping[str, Any], config_file: Path | None = None) -> RunC
         raise UserError(f"no model: give --model-size ({', '.join(preset_names())}) or --model ID|DIR")
     class_weights(config.class_weights)
     _check_evaluation(config)
+    if "resume_from_checkpoint" not in given or "eval_steps" in given:
+        _check_eval_steps(config)
     return _with_defaults(config)
 
 
@@ -85,12 +87,30 @@ def _check_evaluation(config: RunConfig) -> None:
         )
 
 
+def _check_eval_steps(config: RunConfig) -> None:
+    """Of a run that is resumed only what is given anew is checked: older versions recorded any number."""
+    if config.eval_steps is not None and not evaluates(config):
+        raise UserError(
+            f"--eval-steps {config.eval_steps}: nothing is evaluated; "
+            "add --eval-dataset ID|FILE, or --eval-fraction 0.1 to hold out a tenth of the rows"
+        )
+
+
 def _with_defaults(config: RunConfig) -> RunConfig:
     """What follows from other settings: the folders, and when to evaluate."""
-    cache = config.reference_cache
     return msgspec.structs.replace(
         config,
         output_dir=os.path.expanduser(config.output_dir or "./kto_output"),
-        reference_cache=os.path.expanduser(cache) if cache not in (None, NO_CACHE) else cache,
+        reference_cache=_cache_folder(config.reference_cache),
         eval_steps=config.eval_steps or (config.save_steps if evaluates(config) else None),
     )
+
+
+def _cache_folder(cache: str | None) -> str | None:
+    if cache is None or cache == NO_CACHE:
+        return cache
+    folder = os.path.expanduser(cache)
+    if folder.startswith("~"):
+        user = Path(folder).parts[0]
+        raise UserError(f"--reference-cache {cache}: {user} is no user's home; name another folder, or off")
+    return folder

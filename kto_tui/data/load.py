@@ -40,16 +40,20 @@ def count_rows(rows: Iterable[Row]) -> Counts:
     return Counts(desirable=totals[True], undesirable=totals[False])
 
 
-def check_rows(source: str, columns: Columns) -> Counts:
-    """Read every row and count. Raises UserError for a bad row, no rows, or labels of one class only."""
+def check_rows(source: str, columns: Columns, *, both_labels: bool = True) -> Counts:
+    """Read every row and count. Raises UserError for a bad row, no rows, or labels of one class only.
+
+    Rows that are only evaluated on do without `both_labels`.
+    """
     counts = count_rows(load_rows(source, columns))
     name = printable(source)
     if counts.total == 0:
         raise UserError(f"{name} holds no rows")
-    if not (counts.desirable and counts.undesirable):
+    if both_labels and not (counts.desirable and counts.undesirable):
         kind = "desirable" if counts.desirable else "undesirable"
+        found = f"all {counts.total} rows are" if counts.total > 1 else "its only row is"
         raise UserError(
-            f"{name}: all {counts.total} rows are {kind}; KTO needs both desirable and undesirable answers"
+            f"{name}: {found} {kind}; KTO needs both desirable and undesirable answers"
             " (choose the rating with --label-column)"
         )
     return counts

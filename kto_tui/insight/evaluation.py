@@ -50,7 +50,7 @@ def _patience_line(state: RunState, config: RunConfig | None) -> Line:
     since = len(state.evaluations) - (state.evaluations.index(best) + 1 if best else 0)
     if patience is None or not since:
         return ()
-    text = f"{since} of {patience} evaluations without a lower loss"
+    text = f"{since} of {patience}"
     return _name("patience"), Piece(text, "warning" if since + 1 >= patience else "plain")
 
 

@@ -17,7 +17,7 @@ from kto_tui.core.events import (
 )
 from kto_tui.insight.reference import reference_text
 from kto_tui.insight.state import CheckpointEvent, RunState
-from kto_tui.insight.text import clean_text, format_bytes, format_seconds
+from kto_tui.insight.text import clean_text, format_bytes, format_seconds, full_stop
 
 Tone = Literal["plain", "dim", "good", "warning", "bad"]
 CHECKPOINT_HEAD = f"{'Step':>5}  {'Path':<15} {'Size':>7} {'Time':>6}  Reason"
@@ -91,10 +91,12 @@ def alert_line(alert: AlertRaised) -> Line:
     """What is wrong, where, and what to do about it."""
     mark, tone = _SEVERITY[alert.severity]
     step = f" (step {alert.step})" if alert.step is not None else ""
+    message = clean_text(alert.message)
+    end = full_stop(message) if alert.advice else ""
     advice = (Piece(" " + clean_text(alert.advice)),) if alert.advice else ()
     return (
         Piece(clock_text(alert.time) + " ", "dim"),
-        Piece(f"{mark} {clean_text(alert.message)}{step}", tone),
+        Piece(f"{mark} {message}{step}{end}", tone),
         *advice,
     )
 

@@ -134,3 +134,8 @@ def clean_text(text: str) -> str:
     """Text from outside on one line: no escapes, no controls, nothing a terminal cannot be sent."""
     text = _SPACES.sub(" ", _ESCAPES.sub("", text))
     return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", text)).strip()
+
+
+def full_stop(message: str) -> str:
+    """What parts a message from the sentence after it; nothing where it ends with a mark of its own."""
+    return "" if message.endswith((".", "!", "?", ":", ";")) else "."

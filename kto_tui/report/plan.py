@@ -12,7 +12,8 @@ _SIDES: tuple[Side, ...] = ("left", "left")
 def format_plan(config: RunConfig, data: Counts, evaluation: Counts | None) -> str:
     """Settings by group, data counts and steps, as lines of `name: value`.
 
-    Rows that tokenizing drops are not known yet, so the steps are those of the rows as counted.
+    Rows that tokenizing drops are not known yet, so the steps are those of the rows as counted; and with
+    --eval-fraction how many are held out is an estimate, as rows of one prompt stay together.
     """
     parts = [(group, _settings_of(group, config)) for group in GROUPS]
     parts.append(("Rows", _counts(config, data, evaluation)))
@@ -58,12 +59,17 @@ def _steps(config: RunConfig, data: Counts) -> list[tuple[str, str]]:
     rows = data.total - held_out_rows(config, data.total)
     per_epoch = steps_per_epoch(config, rows)
     total = total_steps(config, rows)
+    about = "" if config.eval_fraction is None else "about "
+    exact = config.max_steps is not None
     effective = config.batch_size * config.gradient_accumulation_steps
     return [
         (
             "effective batch",
             f"{effective} rows ({config.batch_size} x {config.gradient_accumulation_steps})",
         ),
-        ("steps per epoch", f"{per_epoch:,}"),
-        ("total steps", f"{total:,} ({total / per_epoch:.3g} epochs)"),
+        ("steps per epoch", f"{about}{per_epoch:,}"),
+        (
+            "total steps",
+            f"{'' if exact else about}{total:,} ({about if exact else ''}{total / per_epoch:.3g} epochs)",
+        ),
     ]

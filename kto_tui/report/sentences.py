@@ -22,6 +22,7 @@ from kto_tui.insight.text import (
     format_loss,
     format_metric,
     format_seconds,
+    full_stop,
     metric,
 )
 from kto_tui.report.frame import TEXT_WIDTH, Frame
@@ -120,7 +121,7 @@ def alert(event: AlertRaised) -> str:
     severity = {"info": "NOTE", "warning": "WARNING", "error": "ERROR"}[event.severity]
     where = f" at step {event.step}" if event.step is not None else ""
     message = clean_text(event.message)
-    end = "" if not event.advice or message.endswith((".", "!", "?", ":", ";")) else "."
+    end = full_stop(message) if event.advice else ""
     return f"{severity}{where}: {message}{end} {clean_text(event.advice)}".rstrip()
 
 

@@ -227,8 +227,10 @@ class TablePrinter:
         pace = self._pace.steps_per_second
         if pace is None:
             return text
-        samples = pace * self._config.batch_size * self._config.gradient_accumulation_steps
-        speeds = f"{sentences.speed(pace, 3)} steps/sec ({sentences.speed(samples, 2)} samples/sec)"
+        speeds = f"{sentences.speed(pace, 3)} steps/sec"
+        samples = self._pace.samples_per_second
+        if samples is not None:
+            speeds += f" ({sentences.speed(samples, 2)} samples/sec)"
         return f"{text}    Average speed: {speeds}"
 
     def _outcome(self, event: RunEnded) -> list[str]:

@@ -37,8 +37,8 @@ def test_each_setting_has_a_flag_a_group_and_help() -> None:
         ("eval_fraction", "10%", "a number above 0 and below 1"),
         ("early_stopping_patience", "0", "a whole number of at least 1"),
         ("kl_scope", "epoch", "one of step, micro_batch"),
-        ("reference_cache", "", "text"),
-        ("reference_cache", True, "text"),
+        ("reference_cache", "", "a folder, or off"),
+        ("reference_cache", True, "a folder, or off"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_wanted(name: str, value: object, message: str) -> None:

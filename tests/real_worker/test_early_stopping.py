@@ -90,6 +90,18 @@ def test_a_run_that_gets_better_goes_on_to_its_end(tmp_path: Path) -> None:
     assert "checkpoint-2" not in sitting.checkpoints
 
 
+def test_a_requested_checkpoint_does_not_cost_the_best_one(tmp_path: Path) -> None:
+    """Asked for at the very step of the best evaluation, and at a later one."""
+
+    def ask(event: Event, sitting: Sitting) -> None:
+        if isinstance(event, StepLogged) and event.step in (1, 3):
+            sitting.ask("checkpoint")
+
+    sitting = sit(config(tmp_path, save_steps=1), ask)
+    assert sitting.checkpoints == {"checkpoint-2", "checkpoint-4", "checkpoint-6"}
+    assert sitting.adapter("final_model") == sitting.adapter("checkpoint-2")
+
+
 def test_a_resume_of_it_trains_no_further(tmp_path: Path, stopped: Sitting) -> None:
     first = sit(config(tmp_path))
     again = sit(config(tmp_path, resume_from_checkpoint=str(first.output / "checkpoint-6")))
@@ -126,7 +138,7 @@ def test_the_patience_counts_on_after_a_resume(tmp_path: Path, stopped: Sitting)
 
 
 def test_a_best_one_that_is_gone_is_not_claimed(tmp_path: Path) -> None:
-    """As where its disk was full: the final model is the last one then, and its card says so."""
+    """As where the disk was full: the final model is the last one then, and card and run say so."""
 
     def remove(event: Event, sitting: Sitting) -> None:
         if isinstance(event, Evaluated) and event.step == 6:
@@ -136,6 +148,9 @@ def test_a_best_one_that_is_gone_is_not_claimed(tmp_path: Path) -> None:
     assert "its checkpoint is not there" in alerts(sitting)[-1][2]
     assert sitting.of(RunEnded)[0].status == "completed"
     assert sitting.adapter("final_model") == sitting.adapter("checkpoint-6")
+    kind, step, message = alerts(sitting)[-1]
+    assert (kind, step) == ("final_is_best", 6)
+    assert "its checkpoint is not there: the final model is of step 6" in message
     assert "for 6 steps" in (sitting.output / "final_model" / "README.md").read_text(encoding="utf-8")
 
 

@@ -52,6 +52,29 @@ def test_a_single_row_that_does_not_fit() -> None:
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8589934592 bytes.",
+    ],
+)
+def test_libraries_say_it_in_words_of_their_own(message: str) -> None:
+    def work(rows: int) -> int:
+        if rows > 1:
+            raise RuntimeError(message)
+        return rows
+
+    assert Rows(4, lambda _: None).carry_out(work) == 1
+
+
+def test_one_of_several_processes_does_not_begin_again_alone() -> None:
+    work = Tight(1)
+    with pytest.raises(torch.OutOfMemoryError):
+        Rows(4, lambda _: None, recovers=False).carry_out(work)
+    assert work.tried == [4]
+
+
 def test_other_errors_pass_through() -> None:
     def work(rows: int) -> None:
         raise RuntimeError("a shape")

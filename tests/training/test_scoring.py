@@ -94,7 +94,7 @@ def plainly(model: PreTrainedModel, sequences: Sequences) -> Tensor:
         ids = sequences.input_ids[row : row + 1, :length]
         with torch.no_grad():
             every = model(input_ids=ids).logits[0].log_softmax(-1)
-        sums.append(sum((every[t - 1, ids[0, t]] for t in range(prompt, length)), torch.zeros(())))
+        sums.append(sum((every[t - 1, ids[0, t]] for t in range(max(prompt, 1), length)), torch.zeros(())))
     return torch.stack(sums)
 
 
@@ -198,6 +198,57 @@ def test_a_wrongly_shared_prompt_is_noticed(monkeypatch: pytest.MonkeyPatch) -> 
     for _ in range(2):
         close(passes.policy(block, 7)[1], wanted)
         assert not passes.shares_prompts
+
+
+def test_an_architecture_that_cannot_share_is_passed_in_the_plain_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, block = build("llama").eval(), make_block()
+    wanted = plainly(model, given(block.mismatched))
+    install_scoring(model)
+
+    def refuse(*_: Any) -> dict[str, Any]:
+        raise ValueError("a mask of four dimensions")
+
+    monkeypatch.setattr(shared_prompt, "_continuation", refuse)
+    passes = passes_of(model)
+    close(passes.policy(block, 7)[1], wanted)
+    assert not passes.shares_prompts
+
+
+def test_want_of_memory_is_no_reason_to_give_up_sharing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, block = build("llama").eval(), make_block()
+    install_scoring(model)
+    right = shared_prompt._continuation
+
+    def refuse(*_: Any) -> dict[str, Any]:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    passes = passes_of(model)
+    monkeypatch.setattr(shared_prompt, "_continuation", refuse)
+    with pytest.raises(torch.OutOfMemoryError):
+        passes.policy(block, 7)
+    monkeypatch.setattr(shared_prompt, "_continuation", right)
+    passes.policy(block, 3)
+    assert passes.shares_prompts
+
+
+def test_answers_without_a_prompt_are_told_from_their_second_token_on() -> None:
+    model, block = build("llama").eval(), make_block([(0, 5), (4, 3), (0, 1)])
+    wanted = [plainly(model, s) for s in (block.own, given(block.mismatched))]
+    install_scoring(model)
+    passes = passes_of(model)
+    for found, plain in zip(passes.policy(block, 3), wanted, strict=True):
+        close(found, plain)
+    assert passes.shares_prompts
+
+
+@pytest.mark.parametrize("trained", [16, MAX_LENGTH])
+def test_positions_that_longer_sequences_change_are_not_shared(trained: int) -> None:
+    rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
+    rope["original_max_position_embeddings"] = trained
+    config = LlamaConfig(**SIZES, rope_parameters=rope)
+    assert can_share(LlamaForCausalLM(config), MAX_LENGTH) == (trained >= MAX_LENGTH)
 
 
 def test_answers_of_one_token_prove_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
