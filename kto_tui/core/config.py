@@ -26,6 +26,8 @@ _MODEL, _DATA, _KTO, _TRAIN, _SAVE, _TRACK = GROUPS
 Count = Annotated[int, Meta(ge=1)]
 Positive = Annotated[float, Meta(gt=0)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
+LossType = Literal["kto", "apo_zero_unpaired"]
+KlScope = Literal["step", "micro_batch"]
 Part = Annotated[float, Meta(gt=0, lt=1)]
 
 SAMPLE_DATASET = "builtin:sample"
@@ -68,9 +70,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Annotated[int, Meta(ge=8)], Doc(_DATA, "longest row in tokens, prompt and answer", "TOKENS")
     ] = 1024
 
-    loss_type: Annotated[
-        Literal["kto", "apo_zero_unpaired"], Doc(_KTO, "loss of the rows, as TRL names it")
-    ] = "kto"
+    loss_type: Annotated[LossType, Doc(_KTO, "loss of the rows, as TRL names it")] = "kto"
     beta: Annotated[Positive, Doc(_KTO, "how strongly the policy is held to the reference")] = 0.1
     class_weights: Annotated[
         str,
@@ -78,7 +78,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ] = "auto"
 
     kl_scope: Annotated[
-        Literal["step", "micro_batch"],
+        KlScope,
         Doc(
             _KTO,
             "what the reference point z is estimated over: an optimizer step, or, as in TRL, a micro-batch",

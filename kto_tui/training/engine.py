@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -22,6 +22,7 @@ from transformers import PreTrainedModel
 from trl import KTOTrainer
 from trl.trainer.utils import use_adapter
 
+from kto_tui.core.config import KlScope
 from kto_tui.training.activations import needed_bytes
 from kto_tui.training.batches import Block, Collator
 from kto_tui.training.blocks import EpochBlocks
@@ -36,8 +37,6 @@ from kto_tui.training.reference import ReferenceCache
 from kto_tui.training.scoring import Scorer, Scores, experts, has_dropout, install_scoring
 from kto_tui.training.shared_prompt import can_share
 from kto_tui.training.tally import RewardHistory, Tally
-
-KlScope = Literal["step", "micro_batch"]
 
 
 class EngineTrainer(KTOTrainer):  # type: ignore[misc]

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kto_tui.core.config import LossType
 from kto_tui.training.auc import auc
-from kto_tui.training.loss import LossType, clamped_mean, row_weights, unweighted_losses
+from kto_tui.training.loss import clamped_mean, row_weights, unweighted_losses
 
 
 @dataclass(frozen=True)

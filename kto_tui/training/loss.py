@@ -1,11 +1,9 @@
 """KTO's formulas, on tensors alone."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-LossType = Literal["kto", "apo_zero_unpaired"]
+from kto_tui.core.config import LossType
 
 
 def unweighted_losses(

@@ -19,6 +19,7 @@ from kto_tui.training.plans import Planned
 from kto_tui.training.reference import ReferenceCache
 from kto_tui.training.tiny import build_model, build_tokenizer
 from kto_tui.training.tokens import TokenizedRows
+from tests.training.short import short
 
 BATCH, STEPS, MAX_LENGTH, SEED = 4, 10, 48, 7
 TOLERANCE = 1e-5
@@ -88,8 +89,8 @@ def make_rows(count: int) -> list[Row]:
 
 
 def arguments(folder: Path, accumulation: int, loss_type: str, lora: bool) -> KTOConfig:
-    return KTOConfig(
-        output_dir=str(folder),
+    return short(
+        folder,
         loss_type=loss_type,
         beta=0.1,
         desirable_weight=1.0,
@@ -99,14 +100,7 @@ def arguments(folder: Path, accumulation: int, loss_type: str, lora: bool) -> KT
         gradient_accumulation_steps=accumulation,
         learning_rate=2e-3 if lora else 5e-4,
         max_steps=STEPS,
-        gradient_checkpointing=False,
-        bf16=False,
-        use_cpu=True,
         seed=SEED,
-        report_to=[],
-        save_strategy="no",
-        logging_strategy="no",
-        disable_tqdm=True,
     )
 
 

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig
-from trl import KTOConfig
 
 from kto_tui.training.batches import Block
 from kto_tui.training.blocks import plan_blocks
 from kto_tui.training.engine import EngineTrainer
 from kto_tui.training.plans import Planned
 from kto_tui.training.tiny import build_model, build_tokenizer
+from tests.training.short import short
 from tests.training.test_ranks import rows
 
 ACCUMULATION, BATCH = 3, 2
@@ -43,20 +43,13 @@ def watched(folder: Path, kl_scope: Any) -> Watched:
         train=Planned(tokens, plan_blocks(tokens.lengths(64), tokens.desirable, BATCH, paired=True)),
         kl_scope=kl_scope,
         model=build_model(build_tokenizer()),
-        args=KTOConfig(
-            output_dir=str(folder),
+        args=short(
+            folder,
             max_length=64,
             per_device_train_batch_size=BATCH,
             gradient_accumulation_steps=ACCUMULATION,
             learning_rate=1e-2,
             max_steps=8,
-            gradient_checkpointing=False,
-            bf16=False,
-            use_cpu=True,
-            report_to=[],
-            save_strategy="no",
-            logging_strategy="no",
-            disable_tqdm=True,
         ),
         processing_class=build_tokenizer(),
         peft_config=LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"),

@@ -10,13 +10,13 @@ import pytest
 import torch
 from peft import LoraConfig
 from torch.multiprocessing.spawn import spawn
-from trl import KTOConfig
 
 from kto_tui.training.blocks import plan_blocks
 from kto_tui.training.engine import EngineTrainer
 from kto_tui.training.plans import Planned
 from kto_tui.training.tiny import build_model, build_tokenizer
 from kto_tui.training.tokens import TokenizedRows
+from tests.training.short import short
 
 STEPS, BATCH = 3, 4
 COMPARED = (
@@ -48,22 +48,17 @@ def train(folder: Path, accumulation: int, kl_scope: Any) -> list[dict[str, floa
         train=Planned(tokens, plan_blocks(tokens.lengths(64), tokens.desirable, BATCH, paired=True)),
         kl_scope=kl_scope,
         model=build_model(build_tokenizer()),
-        args=KTOConfig(
-            output_dir=str(folder),
+        args=short(
+            folder,
             max_length=64,
             per_device_train_batch_size=BATCH,
             gradient_accumulation_steps=accumulation,
             learning_rate=3e-2,
             max_steps=STEPS,
-            gradient_checkpointing=False,
-            bf16=False,
-            use_cpu=True,
             seed=11,
-            report_to=[],
-            save_strategy="no",
+            logging_strategy="steps",
             logging_steps=1,
             logging_first_step=True,
-            disable_tqdm=True,
         ),
         processing_class=build_tokenizer(),
         peft_config=LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"),
