@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 RUN ?= demo_output
 SOURCES := kto_tui train_worker.py tests benchmarks docs
 
-.PHONY: demo test test-slow check format bench picture clean
+.PHONY: demo test test-slow faults check format bench picture clean
 
 demo: $(VENV)/installed  ## a first look: train the tiny model on the sample data, about a minute
 	$(BIN)/kto-tui --model-size tiny --output-dir demo_output --overwrite
@@ -14,6 +14,9 @@ test: $(VENV)/installed  ## everything but what is marked slow or gpu
 
 test-slow: $(VENV)/installed  ## what takes minutes
 	$(BIN)/python -m pytest -m "slow"
+
+faults: $(VENV)/installed  ## faults injected into real runs, half an hour: docs/faults.md; make faults FAULTS="--kills 20"
+	$(BIN)/python -m tests.faults $(FAULTS)
 
 check: $(VENV)/installed  ## format, lint, types, import contracts
 	$(BIN)/ruff format --check $(SOURCES)

@@ -3,6 +3,7 @@
 import faulthandler
 import multiprocessing
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,19 +28,21 @@ def main(config: RunConfig, events: "Queue[Event]", commands: "Queue[Command]") 
     assert config.output_dir is not None
     _redirect(RunDirectory(Path(config.output_dir)).log)
     faulthandler.enable()
+    # The supervisor asks so where the worker stands, also when Python itself does not get on.
+    faulthandler.register(signal.SIGUSR2, all_threads=True)
     supervisor = multiprocessing.parent_process()
     expected = supervisor.pid if supervisor is not None else os.getppid()
 
     from kto_tui.training.session import run
 
-    if code := run(config, events, commands, lambda: os.getppid() == expected):
+    if code := run(config, events, commands, lambda: os.getppid() == expected, os._exit):
         sys.exit(code)
 
 
 def _redirect(log: Path) -> None:
     """Nothing is read, and all that is printed, by any library or thread, is appended to the log."""
     nothing = os.open(os.devnull, os.O_RDONLY)
-    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     sys.stdout.flush()
     sys.stderr.flush()
     for source, target in ((nothing, 0), (out, 1), (out, 2)):

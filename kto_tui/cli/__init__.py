@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from kto_tui.core.errors import UserError
+from kto_tui.core.errors import UserError, printable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -14,7 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except UserError as error:
-        print(f"kto-tui: {error}", file=sys.stderr)  # noqa: T201
+        print(f"kto-tui: {printable(str(error))}", file=sys.stderr)  # noqa: T201
         return 2
     except KeyboardInterrupt:
         return 130
@@ -49,7 +49,11 @@ def _dispatch(arguments: Sequence[str]) -> int:
         case "supervise":
             from kto_tui.cli.start import supervise
 
-            return supervise(options["run_dir"], options.get("resume_from_checkpoint"))
+            return supervise(
+                options["run_dir"],
+                options.get("resume_from_checkpoint"),
+                allow_changed=options.get("allow_changed_settings", False),
+            )
         case "completion":
             from kto_tui.cli.parser import print_completion
 

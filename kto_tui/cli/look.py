@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kto_tui.cli.request import check, settings_of
-from kto_tui.core.errors import UserError
+from kto_tui.core.errors import UserError, printable
 
 
 def list_runs(root: str) -> int:
@@ -21,7 +21,7 @@ def list_runs(root: str) -> int:
         raise UserError(f"{root}: no such folder")
     summaries = [summarize(run) for run in sorted(find_runs(folder), key=lambda run: run.path)]
     if not summaries:
-        sys.stdout.write(f"no runs below {folder}\n")
+        sys.stdout.write(f"no runs below {printable(root)}\n")
         return 0
     text = format_runs(summaries, time.time(), unicode=supports_unicode(sys.stdout))
     sys.stdout.write(text)

@@ -74,6 +74,7 @@ def _add_commands(commands: Any) -> None:
     supervise = commands.add_parser("supervise", **shared)  # Started by kto-tui itself: not in the help.
     supervise.add_argument("run_dir")
     supervise.add_argument("--resume-from-checkpoint")
+    supervise.add_argument("--allow-changed-settings", action="store_true")
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:

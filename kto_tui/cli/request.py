@@ -5,20 +5,19 @@ import os
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from kto_tui.cli.resuming import resumed_settings
 from kto_tui.cli.tracking import check_wandb
-from kto_tui.core.compatibility import check_adapter
 from kto_tui.core.config import NO_CACHE, SAMPLE_DATASET, RunConfig
 from kto_tui.core.counts import Counts
-from kto_tui.core.directory import MANIFEST_NAME, RunDirectory, checkpoint_step
 from kto_tui.core.errors import UserError
-from kto_tui.core.presets import load_preset
-from kto_tui.core.resolve import read_settings, resolve
+from kto_tui.core.resolve import resolve
 from kto_tui.core.schedule import held_out_rows
 from kto_tui.data import Columns, check_rows
 from kto_tui.models.check import check_model
@@ -38,10 +37,11 @@ def settings_of(options: Mapping[str, Any]) -> RunConfig:
     given = {name: value for name, value in options.items() if name not in ("config", "no_ui")}
     config_file = Path(options["config"]) if "config" in options else None
     if "resume_from_checkpoint" in given:
-        return _resumed(given, config_file)
+        return resumed_settings(given, config_file)
     config = resolve(given, config_file)
     if config.resume_from_checkpoint is not None:
-        return _resumed({**given, "resume_from_checkpoint": config.resume_from_checkpoint}, config_file)
+        given["resume_from_checkpoint"] = config.resume_from_checkpoint
+        return resumed_settings(given, config_file)
     return config
 
 
@@ -69,8 +69,13 @@ def _count(source: str, config: RunConfig, *, both_labels: bool = True) -> Count
     columns = Columns(config.prompt_column, config.completion_column, config.label_column)
     if source.startswith("builtin:") or source.endswith((".json", ".jsonl", ".csv")):
         return check_rows(source, columns, both_labels=both_labels)
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        return process.submit(check_rows, source, columns, both_labels=both_labels).result()
+    try:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            return process.submit(check_rows, source, columns, both_labels=both_labels).result()
+    except BrokenProcessPool:
+        raise UserError(
+            f"{source}: the process that read it died; is the file damaged, or the memory short?"
+        ) from None
 
 
 def _check_fraction(config: RunConfig, data: Counts) -> None:
@@ -101,74 +106,6 @@ def _check_cache(cache: str | None) -> None:
         raise UserError(
             f"--reference-cache {cache}: no folder can be made in {existing}; name another, or off"
         ) from None
-
-
-def _resumed(given: dict[str, Any], config_file: Path | None) -> RunConfig:
-    wanted = given["resume_from_checkpoint"]
-    if not wanted:
-        raise UserError("--resume-from-checkpoint: found nothing; expected latest, or a checkpoint's folder")
-    if wanted == "latest":
-        folder = given.get("output_dir") or _configured_folder(given, config_file)
-        folder = os.path.expanduser(folder)
-        checkpoint = _newest(RunDirectory.at(folder))
-    else:
-        checkpoint = Path(wanted).expanduser()
-        folder = given.get("output_dir") or str(checkpoint.parent)
-        _check_whole(checkpoint)
-    recorded = checkpoint.parent / "run.yaml"
-    base = config_file or (recorded if recorded.is_file() else None)
-    asked = {**given, "output_dir": folder, "resume_from_checkpoint": str(checkpoint)}
-    _check_size(given, recorded)
-    config = resolve(asked, base)
-    check_adapter(checkpoint, config)
-    _check_newest(checkpoint, RunDirectory.at(folder))
-    return config
-
-
-def _configured_folder(given: dict[str, Any], config_file: Path | None) -> str:
-    if "model_size" not in given and "model" not in given and config_file is None:
-        raise UserError("--resume-from-checkpoint latest: of which run? Add --output-dir DIR")
-    folder = resolve({**given, "resume_from_checkpoint": None}, config_file).output_dir
-    assert folder is not None
-    return folder
-
-
-def _newest(directory: RunDirectory) -> Path:
-    checkpoints = directory.checkpoints()
-    if not checkpoints:
-        raise UserError(f"--resume-from-checkpoint latest: {directory.path} holds no checkpoint")
-    return checkpoints[-1]
-
-
-def _check_whole(checkpoint: Path) -> None:
-    if not checkpoint.is_dir():
-        raise UserError(f"--resume-from-checkpoint {checkpoint}: no such folder")
-    if not (checkpoint / MANIFEST_NAME).is_file():
-        raise UserError(f"--resume-from-checkpoint {checkpoint}: not a whole checkpoint (no {MANIFEST_NAME})")
-
-
-def _check_newest(checkpoint: Path, directory: RunDirectory) -> None:
-    """Going on from an old checkpoint beside newer ones would mix two histories in one folder."""
-    step = checkpoint_step(checkpoint)
-    if step is None or checkpoint.resolve().parent != directory.path.resolve():
-        return
-    newer = [path.name for path in directory.checkpoints() if (checkpoint_step(path) or 0) > step]
-    if newer:
-        raise UserError(
-            f"--resume-from-checkpoint {checkpoint}: {directory.path} holds newer ones ({', '.join(newer)}); "
-            "use latest, or branch off into another --output-dir"
-        )
-
-
-def _check_size(given: Mapping[str, Any], recorded: Path) -> None:
-    """A preset named beside the checkpoint of another one: the model would silently be the old one."""
-    if "model_size" not in given or "model" in given or not recorded.is_file():
-        return
-    asked, had = load_preset(given["model_size"]).get("model"), read_settings(recorded).get("model")
-    if asked != had:
-        raise UserError(
-            f"--model-size {given['model_size']} is {asked}; the run to resume was trained from {had}"
-        )
 
 
 def _with_absolute_paths(config: RunConfig) -> RunConfig:

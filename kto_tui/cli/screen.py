@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from kto_tui.core.errors import WRONG_REQUEST, UserError
+from kto_tui.core.errors import WRONG_REQUEST, UserError, printable
 from kto_tui.core.events import RunEnded
 from kto_tui.insight.text import clean_text
 from kto_tui.insight.view import resume_command
@@ -20,6 +20,12 @@ def say(line: str) -> None:
     """One line to the user's terminal, as far as there still is one."""
     with contextlib.suppress(OSError):
         print(clean_text(line), flush=True)  # noqa: T201
+
+
+def warn(line: str) -> None:
+    """One line to stderr, as far as there still is one."""
+    with contextlib.suppress(OSError):
+        print(f"kto-tui: {printable(line)}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def say_died(directory: Path) -> int:

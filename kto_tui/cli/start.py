@@ -16,12 +16,13 @@ from kto_tui.core.errors import WRONG_REQUEST, UserError
 from kto_tui.core.events import RunEnded
 from kto_tui.core.resolve import recorded_settings
 from kto_tui.insight.view import resume_command
-from kto_tui.run.launch import check_output_dir, create, discard, start_detached
+from kto_tui.run.launch import check_output_dir, create, discard, narrow_umask, start_detached
 from kto_tui.run.supervisor import Observer, Supervisor
 
 
 def start(options: Mapping[str, Any]) -> int:
     """Check the request, then run it. Returns the exit code."""
+    narrow_umask()
     config = settings_of(options)
     if options["no_ui"] or not has_screen():
         directory = check_output_dir(config)
@@ -41,17 +42,20 @@ def start(options: Mapping[str, Any]) -> int:
     directory = check_output_dir(config)
     config = check(config).config
     create(config, directory)
-    start_detached(directory, config.resume_from_checkpoint)
+    start_detached(directory, config.resume_from_checkpoint, allow_changed=config.allow_changed_settings)
     return watch(directory, config)
 
 
-def supervise(run_dir: str, resume_from: str | None) -> int:
+def supervise(run_dir: str, resume_from: str | None, *, allow_changed: bool = False) -> int:
     """The supervisor on its own, as `start_detached` begins it."""
+    narrow_umask()
     directory = RunDirectory.at(run_dir)
     config = recorded_settings(directory)
     if config is None:
         raise UserError(f"{directory.settings}: no settings that can be read")
-    config = msgspec.structs.replace(config, resume_from_checkpoint=resume_from)
+    config = msgspec.structs.replace(
+        config, resume_from_checkpoint=resume_from, allow_changed_settings=allow_changed
+    )
     return _live(config, []).exit_code
 
 

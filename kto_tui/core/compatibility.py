@@ -1,6 +1,7 @@
 """Whether a checkpoint can be gone on from with these settings. Reads its small JSON files only."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ def check_adapter(checkpoint: Path, config: RunConfig) -> None:
     """Raise UserError unless the checkpoint's adapter is one of `config`'s model, LoRA rank and alpha."""
     adapter = _read(checkpoint / ADAPTER_CONFIG)
     model = adapter.get("base_model_name_or_path")
-    if not _same_model(model, config.model):
+    if not same_source(model, config.model):
+        named = str(model)[:200]
         raise UserError(
-            f"--resume-from-checkpoint {checkpoint}: it adapts {model}, not {config.model}; "
-            f"resume with --model {model}, or start anew in another --output-dir"
+            f"--resume-from-checkpoint {checkpoint}: it adapts {named}, not {config.model}; "
+            f"resume with --model {named}, or start anew in another --output-dir"
         )
     _require_same(checkpoint, "rank", adapter.get("r"), config.lora_rank)
     # The weights would load with any alpha, and count for more or less than they were trained to.
@@ -40,7 +42,7 @@ def _read(path: Path) -> dict[str, Any]:
             f"--resume-from-checkpoint {path.parent}: found no readable {path.name}; "
             "expected a checkpoint-N folder of an earlier run"
         ) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         adapter = None
     if not isinstance(adapter, dict):
         raise UserError(
@@ -49,10 +51,13 @@ def _read(path: Path) -> dict[str, Any]:
     return adapter
 
 
-def _same_model(saved: object, wanted: str | None) -> bool:
-    """The same name, or two spellings of one folder."""
+def same_source(saved: object, wanted: object) -> bool:
+    """Whether two settings name the same: one hub id, or one file or folder in two spellings."""
     if saved == wanted:
         return True
-    if not isinstance(saved, str) or wanted is None:
+    if not isinstance(saved, str) or not isinstance(wanted, str):
         return False
-    return Path(saved).is_dir() and Path(wanted).is_dir() and Path(saved).samefile(wanted)
+    paths = [os.path.abspath(os.path.expanduser(name)) for name in (saved, wanted)]
+    if all(map(os.path.exists, paths)):
+        return os.path.samefile(*paths)
+    return paths[0] == paths[1]

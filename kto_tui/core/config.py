@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -20,8 +21,8 @@ class Doc:
     metavar: str | None = None
 
 
-GROUPS = ("Model", "Data", "KTO", "Training", "Checkpoints and logging", "Trackers")
-_MODEL, _DATA, _KTO, _TRAIN, _SAVE, _TRACK = GROUPS
+GROUPS = ("Model", "Data", "KTO", "Training", "Checkpoints and logging", "Faults", "Trackers")
+_MODEL, _DATA, _KTO, _TRAIN, _SAVE, _LIFE, _TRACK = GROUPS
 
 Count = Annotated[int, Meta(ge=1)]
 Positive = Annotated[float, Meta(gt=0)]
@@ -33,6 +34,11 @@ Part = Annotated[float, Meta(gt=0, lt=1)]
 SAMPLE_DATASET = "builtin:sample"
 TINY_MODEL = "builtin:tiny"
 NO_CACHE = "off"
+
+_LARGEST = 2**53  # Whole numbers up to here are exact in JSON and in every float64.
+_LONGEST = 4096
+_SHOWN = 60
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -137,9 +143,16 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     resume_from_checkpoint: Annotated[
         str | None, Doc(_SAVE, "go on from this checkpoint, or the newest of --output-dir", "PATH|latest")
     ] = None
+    allow_changed_settings: Annotated[
+        bool, Doc(_SAVE, "go on also where settings differ that change the result")
+    ] = False
     logging_steps: Annotated[Count, Doc(_SAVE, "steps between two rows of the table", "N")] = 5
     save_steps: Annotated[Count, Doc(_SAVE, "steps between two checkpoints", "N")] = 50
     save_total_limit: Annotated[Count, Doc(_SAVE, "checkpoints kept", "N")] = 3
+    keep_requested: Annotated[
+        Literal["yes", "no"],
+        Doc(_SAVE, "whether checkpoints that were asked for by key are kept beyond that number"),
+    ] = "yes"
     eval_steps: Annotated[
         Count | None,
         Doc(
@@ -149,13 +162,48 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         ),
     ] = None
 
+    auto_restart: Annotated[
+        Annotated[int, Meta(ge=0)],
+        Doc(_LIFE, "times that a worker which died is started again from the newest checkpoint", "N"),
+    ] = 0
+    grace_seconds: Annotated[
+        Positive | None,
+        Doc(
+            _LIFE,
+            "SIGTERM: save and be gone within so many seconds, also in the middle of a step"
+            " (default: take as long as it needs)",
+            "SECONDS",
+        ),
+    ] = None
+
     wandb: Annotated[bool, Doc(_TRACK, "send the metrics to Weights & Biases")] = False
     wandb_project: Annotated[str | None, Doc(_TRACK, "W&B project", "NAME")] = None
     wandb_run_name: Annotated[str | None, Doc(_TRACK, "W&B run name", "NAME")] = None
 
 
 # Asked of one start, not part of what a run is: run.yaml leaves them out.
-START_ONLY = frozenset({"overwrite", "resume_from_checkpoint"})
+START_ONLY = frozenset({"overwrite", "resume_from_checkpoint", "allow_changed_settings"})
+
+# Whether the final weights depend on a setting, which decides what a resumed run may change unasked.
+# Each setting stands in one of these sets.
+HARMLESS = frozenset(
+    {
+        *("model_size", "reference_cache", "output_dir", "logging_steps", "save_steps", "save_total_limit"),
+        *("keep_requested", "auto_restart", "grace_seconds", "wandb", "wandb_project", "wandb_run_name"),
+    }
+)
+# These only look on, unless an evaluation decides where training ends.
+HARMLESS_WITHOUT_EARLY_STOPPING = frozenset({"eval_dataset", "eval_steps"})
+DECISIVE = frozenset(
+    {
+        *("model", "quantization", "dtype", "lora_rank", "lora_alpha", "lora_dropout"),
+        *("dataset", "prompt_column", "completion_column", "label_column", "eval_fraction", "max_length"),
+        *("loss_type", "beta", "class_weights", "kl_scope"),
+        *("max_steps", "num_epochs", "early_stopping_patience", "batch_size", "gradient_accumulation_steps"),
+        *("gradient_checkpointing", "learning_rate", "lr_scheduler_type", "warmup_ratio", "optim"),
+        *("weight_decay", "max_grad_norm", "seed"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -196,7 +244,7 @@ def settings() -> dict[str, Setting]:
 
 
 # YAML 1.1 reads these words as true and false wherever they stand without quotes.
-_SWITCH_WORDS = {True: "on", False: "off"}
+_SWITCH_WORDS = {True: ("on", "yes"), False: ("off", "no")}
 
 
 def _words_of(setting: Setting) -> tuple[str, ...]:
@@ -212,19 +260,43 @@ def convert(setting: Setting, value: Any, where: str) -> Any:
     if setting.name == "class_weights" and not isinstance(value, str):
         # YAML 1.1 reads 1:1.5 as a number to the base of 60.
         raise UserError(f'{where}: found a number; write the weights in quotes: "1:1.5"')
-    if isinstance(value, bool) and (word := _SWITCH_WORDS[value]) in _words_of(setting):
-        value = word
+    if isinstance(value, bool):
+        value = next((word for word in _SWITCH_WORDS[value] if word in _words_of(setting)), value)
     if value == "":
         raise UserError(f"{where}: found nothing; expected {expected(setting)}")
-    if setting.type is str or (not isinstance(value, str) and str in get_args(setting.type)):
-        value = str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+    wants_text = setting.type is str or (not isinstance(value, str) and str in get_args(setting.type))
     try:
+        if wants_text and isinstance(value, (int, float)) and not isinstance(value, bool):
+            value = str(value)
         converted = msgspec.convert(value, setting.type, strict=False)
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, ValueError):
         converted = math.nan
     if isinstance(converted, float) and not math.isfinite(converted):
-        raise UserError(f"{where}: found {value!r}; expected {expected(setting)}")
+        raise UserError(f"{where}: found {shown(value)}; expected {expected(setting)}")
+    if isinstance(converted, int) and converted > _LARGEST:
+        raise UserError(f"{where}: found {shown(value)}; expected at most {_LARGEST}")
+    if isinstance(converted, str):
+        _check_text(converted, where)
     return converted
+
+
+def _check_text(text: str, where: str) -> None:
+    """Refuse what no file system, tracker or file of ours takes. Raises UserError."""
+    if len(text) > _LONGEST:
+        raise UserError(f"{where}: found {len(text)} characters; expected at most {_LONGEST}")
+    if "\0" in text or _SURROGATES.search(text):
+        raise UserError(f"{where}: found {shown(text)}; expected text without NUL, in UTF-8")
+
+
+def shown(value: Any) -> str:
+    """A value in an error: on one line, cut at 60 characters, harmless to a terminal."""
+    if isinstance(value, (list, tuple, dict)):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    if isinstance(value, int) and value.bit_length() > 128:
+        return "a number of more than 38 digits"
+    long = isinstance(value, (str, bytes)) and len(value) > _SHOWN
+    text = repr(value[:_SHOWN] if long else value)
+    return f"{text[:_SHOWN]}…" if long or len(text) > _SHOWN else text
 
 
 def expected(setting: Setting) -> str:
@@ -266,7 +338,7 @@ def class_weights(text: str) -> tuple[float, float] | None:
     if not (
         0 <= desirable < float("inf") and 0 <= undesirable < float("inf") and desirable + undesirable > 0
     ):
-        raise UserError(f"--class-weights: found {text!r}; expected auto, or two weights such as 1:1.5")
+        raise UserError(f"--class-weights: found {shown(text)}; expected auto, or two weights such as 1:1.5")
     return desirable, undesirable
 
 

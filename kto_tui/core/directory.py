@@ -7,6 +7,7 @@ from typing import Self
 
 _CHECKPOINT = re.compile(r"^checkpoint-(\d+)$")
 MANIFEST_NAME = "manifest.json"
+SETTINGS_NAME = "run.yaml"
 
 
 def checkpoint_step(path: Path) -> int | None:
@@ -28,7 +29,7 @@ class RunDirectory:
 
     @property
     def settings(self) -> Path:
-        return self.path / "run.yaml"
+        return self.path / SETTINGS_NAME
 
     @property
     def events(self) -> Path:

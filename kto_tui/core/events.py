@@ -1,12 +1,13 @@
 """What a run says about itself: frozen typed records, one JSON object a line in events.jsonl.
 
-Metric names are TRL's. Sizes are bytes, times are seconds, tokens are counted per row.
+Metric names are TRL's. Sizes are bytes, times are seconds, tokens are counted per row. What is read is
+bounded: a line with a figure that no run could have is no event.
 """
 
 import re
 import time as _clock
 from collections.abc import Mapping
-from typing import Literal, Union
+from typing import Annotated, Literal, Union
 
 import msgspec
 
@@ -19,10 +20,24 @@ Stage = Literal[
     "saving",
     "paused",
     "parked",
+    "restarting",
 ]
 SaveReason = Literal["scheduled", "requested", "best", "paused", "stopped", "final"]
 Severity = Literal["info", "warning", "error"]
-Metrics = Mapping[str, float | None]
+
+# Whole numbers that a float holds too, so that they may be divided and drawn.
+MOST = 2**53
+# The last second but a day of the year 9999: the end of the calendar in every time zone.
+_LAST_TIME = 253_402_214_400
+TEXT_LENGTH = 16 * 1024
+DETAIL_LENGTH = 64 * 1024
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
+Moment = Annotated[float, msgspec.Meta(ge=0, le=_LAST_TIME)]
+Text = Annotated[str, msgspec.Meta(max_length=TEXT_LENGTH)]
+Metrics = Annotated[Mapping[str, float | None], msgspec.Meta(max_length=1000)]
+_Named = Annotated[Mapping[str, Text], msgspec.Meta(max_length=1000)]
+_Figures = Annotated[Mapping[str, float], msgspec.Meta(max_length=1000)]
 
 
 def _snake_case(name: str) -> str:
@@ -30,10 +45,23 @@ def _snake_case(name: str) -> str:
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=_snake_case):
-    """Base of all events. `seq` is given by the supervisor, from 1; 0 means not journaled yet."""
+    """Base of all events. `seq` is given by the supervisor, from 1; 0 means not journaled yet.
 
-    seq: int = 0
-    time: float = msgspec.field(default_factory=_clock.time)
+    `time` is the wall clock's, which may be set while the run goes on; `uptime` that of the machine's
+    monotonic clock when the event was journaled, None where it is not known.
+    """
+
+    seq: Count = 0
+    time: Moment = msgspec.field(default_factory=_clock.time)
+    uptime: Annotated[float, msgspec.Meta(ge=0, le=1e12)] | None = None
+
+
+def _shorten(event: Event, **lengths: int) -> None:
+    """Cut texts that are too long to be read back: what happened matters more than every word of it."""
+    for name in event.__struct_fields__:
+        text, most = getattr(event, name), lengths.get(name, TEXT_LENGTH)
+        if isinstance(text, str) and len(text) > most:
+            msgspec.structs.force_setattr(event, name, text[: most - 1] + "…")
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,11 +71,11 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     the worker's processes against the machine's RAM. `utilization` is percent.
     """
 
-    index: int
-    name: str
+    index: Count
+    name: Text
     kind: Literal["gpu", "host"] = "gpu"
-    memory_used_bytes: int
-    memory_total_bytes: int
+    memory_used_bytes: Count
+    memory_total_bytes: Count
     utilization: float | None = None
     temperature_c: float | None = None
     power_w: float | None = None
@@ -56,11 +84,11 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 class RunStarted(Event, frozen=True, kw_only=True):
     """A sitting of the run begins: the first, or one more after a resume."""
 
-    run_id: str
-    versions: Mapping[str, str]
-    host: str
-    devices: tuple[str, ...]
-    resumed_from: str | None = None
+    run_id: Text
+    versions: _Named
+    host: Text
+    devices: Annotated[tuple[Text, ...], msgspec.Meta(max_length=1000)]
+    resumed_from: Text | None = None
 
 
 class StageChanged(Event, frozen=True, kw_only=True):
@@ -73,9 +101,9 @@ class Progress(Event, frozen=True, kw_only=True):
     """How far a long stage is. `total` is 0 while it is unknown; `detail` names what is under way."""
 
     stage: Stage
-    done: int
-    total: int
-    detail: str = ""
+    done: Count
+    total: Count
+    detail: Text = ""
 
 
 class ModelLoaded(Event, frozen=True, kw_only=True):
@@ -84,26 +112,26 @@ class ModelLoaded(Event, frozen=True, kw_only=True):
     `source` says where the weights came from.
     """
 
-    name: str
-    parameters: int
-    trainable_parameters: int
-    quantization: str
-    dtype: str
-    device: str
-    source: str = ""
+    name: Text
+    parameters: Count
+    trainable_parameters: Count
+    quantization: Text
+    dtype: Text
+    device: Text
+    source: Text = ""
 
 
 class DataReady(Event, frozen=True, kw_only=True):
     """What is trained on. `weights` are (desirable, undesirable); percentiles are keyed p5, p50, p95."""
 
-    desirable: int
-    undesirable: int
-    examples: int
-    dropped: int
-    truncated: int
+    desirable: Count
+    undesirable: Count
+    examples: Count
+    dropped: Count
+    truncated: Count
     weights: tuple[float, float]
-    prompt_tokens: Mapping[str, float] = {}
-    completion_tokens: Mapping[str, float] = {}
+    prompt_tokens: _Figures = {}
+    completion_tokens: _Figures = {}
 
 
 class ReferenceCacheReady(Event, frozen=True, kw_only=True):
@@ -113,18 +141,18 @@ class ReferenceCacheReady(Event, frozen=True, kw_only=True):
     included, and `limit_bytes` what may.
     """
 
-    path: str | None
-    blocks: int
-    known: int
-    bytes: int
-    limit_bytes: int
+    path: Text | None
+    blocks: Count
+    known: Count
+    bytes: Count
+    limit_bytes: Count
 
 
 class StepLogged(Event, frozen=True, kw_only=True):
     """Metrics at a logging step. `loss` is the mean since the last log; null means not finite."""
 
-    step: int
-    total_steps: int
+    step: Count
+    total_steps: Count
     epoch: float
     metrics: Metrics
     eta_seconds: float | None = None
@@ -137,7 +165,7 @@ class Evaluated(Event, frozen=True, kw_only=True):
     samples_per_second. What cannot be told, as a margin without rows of both labels, is left out.
     """
 
-    step: int
+    step: Count
     metrics: Metrics
 
 
@@ -147,61 +175,88 @@ class CheckpointSaved(Event, frozen=True, kw_only=True):
     `reason` best: no evaluation before had as low a loss.
     """
 
-    step: int
-    path: str
-    bytes: int
+    step: Count
+    path: Text
+    bytes: Count
     seconds: float
     reason: SaveReason
+
+
+class CheckpointPinned(Event, frozen=True, kw_only=True):
+    """The user asked for a checkpoint that was there already: it outlives the rotation from now on."""
+
+    step: Count
+    path: Text
 
 
 class CheckpointDeleted(Event, frozen=True, kw_only=True):
     """An old checkpoint was removed to keep the newest few."""
 
-    step: int
-    path: str
+    step: Count
+    path: Text
 
 
 class CheckpointFailed(Event, frozen=True, kw_only=True):
     """A checkpoint could not be written or removed; the run goes on."""
 
-    step: int
-    path: str
-    error: str
+    step: Count
+    path: Text
+    error: Text
+
+    def __post_init__(self) -> None:
+        _shorten(self)
 
 
 class GpuSampled(Event, frozen=True, kw_only=True):
     """Readings of the run's devices, taken by the supervisor."""
 
-    devices: tuple[Device, ...]
+    devices: Annotated[tuple[Device, ...], msgspec.Meta(max_length=1000)]
 
 
 class AlertRaised(Event, frozen=True, kw_only=True):
-    """Something the user should know, and what to do about it."""
+    """Something the user should know, and what to do about it.
 
-    kind: str
+    `detail` is what does not fit on a line, as the stacks of a process that stands still.
+    """
+
+    kind: Text
     severity: Severity
-    message: str
-    advice: str = ""
-    step: int | None = None
+    message: Text
+    advice: Text = ""
+    step: Count | None = None
+    detail: Annotated[str, msgspec.Meta(max_length=DETAIL_LENGTH)] = ""
+
+    def __post_init__(self) -> None:
+        _shorten(self, detail=DETAIL_LENGTH)
 
 
 class CommandDone(Event, frozen=True, kw_only=True):
     """A request was carried out or turned down; `detail` says how or why."""
 
-    id: str
-    command: str
+    id: Text
+    command: Text
     outcome: Literal["done", "rejected"]
-    detail: str = ""
+    detail: Text = ""
+
+    def __post_init__(self) -> None:
+        _shorten(self)
 
 
 class RunEnded(Event, frozen=True, kw_only=True):
-    """The sitting is over. `seconds` is its length; `error`, one line, why it failed or what was lost."""
+    """The sitting is over. `seconds` is its length; `error`, one line, why it failed or what was lost.
+
+    `transient`: what failed may well not fail again.
+    """
 
     status: Literal["completed", "stopped", "failed"]
-    step: int
+    step: Count
     seconds: float
-    error: str | None = None
-    exit_code: int = 0
+    error: Text | None = None
+    exit_code: Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31)] = 0
+    transient: bool = False
+
+    def __post_init__(self) -> None:
+        _shorten(self)
 
 
 AnyEvent = Union[
@@ -214,6 +269,7 @@ AnyEvent = Union[
     StepLogged,
     Evaluated,
     CheckpointSaved,
+    CheckpointPinned,
     CheckpointDeleted,
     CheckpointFailed,
     GpuSampled,
@@ -230,12 +286,29 @@ _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 
 
 def encode_event(event: Event) -> bytes:
-    """The event as one line of JSON, newline included. Non-finite floats become null."""
-    return _encoder.encode(event) + b"\n"
+    """The event as one line of JSON, newline included. Non-finite floats become null.
+
+    Half characters, as in the name of a file that is no UTF-8, become question marks.
+    """
+    try:
+        return _encoder.encode(event) + b"\n"
+    except UnicodeEncodeError:
+        return _encoder.encode(_whole_characters(msgspec.to_builtins(event))) + b"\n"
+
+
+def _whole_characters(value: object) -> object:
+    match value:
+        case str():
+            return value.encode("utf-8", "replace").decode()
+        case dict():
+            return {_whole_characters(key): _whole_characters(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_whole_characters(item) for item in value]
+    return value
 
 
 def decode_event(line: bytes) -> AnyEvent | None:
-    """The event on this line, or None for a torn line or a type this version does not know."""
+    """The event on this line; None for a torn one, a type this version does not know, absurd figures."""
     try:
         return _decoder.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -27,7 +27,7 @@ def load_preset(name: str) -> dict[str, Any]:
         values = msgspec.yaml.decode((presets_folder() / f"{size}.yaml").read_bytes(), type=dict[str, Any])
         if name.lower() in (size, *values.pop("aliases", ())):
             return values
-    raise UserError(f"--model-size {name}: no such preset; choose one of {', '.join(preset_names())}")
+    raise UserError(f"--model-size {name[:60]}: no such preset; choose one of {', '.join(preset_names())}")
 
 
 def _billions(name: str) -> float:

@@ -7,20 +7,26 @@ from typing import Any
 
 import msgspec
 
-from kto_tui.core.config import NO_CACHE, RunConfig, class_weights, convert, evaluates, settings
+from kto_tui.core.config import NO_CACHE, RunConfig, class_weights, convert, evaluates, settings, shown
 from kto_tui.core.directory import RunDirectory
 from kto_tui.core.errors import UserError
+from kto_tui.core.plain_yaml import NotPlain, read_pairs
 from kto_tui.core.presets import load_preset, preset_names
 
+_MOST_BYTES = 256 << 10
 
-def resolve(options: Mapping[str, Any], config_file: Path | None = None) -> RunConfig:
+
+def resolve(
+    options: Mapping[str, Any], config_file: Path | None = None, base: Mapping[str, Any] | None = None
+) -> RunConfig:
     """The settings of a run. `options` are those given on the command line, by name.
 
+    `base`: the settings of the run that is resumed, which hold wherever nothing else was asked for.
     Raises UserError for an unknown preset or key, a value out of bounds, or no model at all.
     """
     given = _converted(options, lambda name: settings()[name].flag)
     written = read_settings(config_file) if config_file else {}
-    asked = {**written, **given}
+    asked = {**(base or {}), **written, **given}
     size = asked.get("model_size")
     preset: dict[str, Any] = {}
     if size is not None:
@@ -39,28 +45,38 @@ def read_settings(path: Path) -> dict[str, Any]:
     """The settings in a YAML file, keys with dashes or underscores. Raises UserError."""
     where = f"settings file {path}"
     try:
-        values = msgspec.yaml.decode(path.read_bytes())
+        pairs = read_pairs(_text_of(path))
     except FileNotFoundError:
         raise UserError(f"{where}: no such file") from None
     except OSError as error:
         raise UserError(f"{where}: cannot be read: {error.strerror}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        problem = " ".join(str(error).split()).replace(' in "<byte string>"', "")
-        raise UserError(f"{where}: not YAML: {problem}") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise UserError(f"{where}: expected settings as key: value")
-    named = {str(key).replace("-", "_"): value for key, value in values.items()}
-    unknown = sorted(named.keys() - settings().keys())
-    if unknown:
-        raise UserError(f"{where}, key {unknown[0]!r}: no such setting; kto-tui --help lists them")
+    except UnicodeDecodeError:
+        raise UserError(f"{where}: not UTF-8; save the file as UTF-8") from None
+    except NotPlain as problem:
+        raise UserError(f"{where}: {problem}") from None
+    named: dict[str, Any] = {}
+    for key, value in pairs:
+        name = key.replace("-", "_")
+        if name not in settings():
+            raise UserError(f"{where}, key {shown(key)}: no such setting; kto-tui --help lists them")
+        if name in named:
+            raise UserError(f"{where}, key {shown(key)}: found twice; keep one of them")
+        named[name] = value
     return _converted(named, lambda name: f"{where}, key {name!r}")
+
+
+def _text_of(path: Path) -> str:
+    """The file's text. Raises NotPlain where it is too large, OSError, UnicodeDecodeError."""
+    with path.open("rb") as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise NotPlain(f"larger than {_MOST_BYTES >> 10} kB; expected settings as key: value")
+    return content.decode("utf-8-sig")
 
 
 def recorded_settings(directory: RunDirectory) -> RunConfig | None:
     """The settings in a run's run.yaml, or None where there are none that this version can read."""
-    if not directory.settings.is_file():
+    if not os.path.isfile(directory.settings):  # Unlike Path.is_file, this raises for no folder.
         return None
     try:
         values = read_settings(directory.settings)

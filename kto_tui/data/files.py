@@ -124,9 +124,11 @@ def _read_csv(path: Path, source: str, columns: Columns) -> Records:
 
 
 def _require_distinct(names: list[str], source: str) -> None:
+    seen: set[str] = set()
     for name in names:
-        if names.count(name) > 1:
+        if name in seen:
             raise UserError(f"{source}: two columns are called {shown(name)}; rename one")
+        seen.add(name)
 
 
 def _csv_record(names: list[str], cells: list[str], where: str) -> tuple[str, dict[str, str]]:

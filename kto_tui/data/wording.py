@@ -13,10 +13,9 @@ _MOST_NAMES = 12
 def shown(value: Any) -> str:
     """A value as it would stand in the file, cut at 60 characters; lists and objects by their kind."""
     if isinstance(value, str):
-        text = value if len(value) <= _LONGEST else value[: _LONGEST - 1] + "…"
-        return printable(json.dumps(text, ensure_ascii=False))
+        return printable(json.dumps(_cut(value), ensure_ascii=False))
     if value is None or isinstance(value, (bool, int, float)):
-        return json.dumps(value)
+        return _cut(json.dumps(value))
     if isinstance(value, list):
         return "a list" if value else "an empty list"
     return "an object" if isinstance(value, dict) else f"a value of type {type(value).__name__}"
@@ -24,6 +23,11 @@ def shown(value: Any) -> str:
 
 def listed(names: Iterable[Any]) -> str:
     """Column names, the first dozen of them: "a, b, c"."""
-    found = [printable(str(name)) or '""' for name in names]
+    found = list(names)
+    shown_names = [printable(_cut(str(name))) or '""' for name in found[:_MOST_NAMES]]
     more = len(found) - _MOST_NAMES
-    return ", ".join(found[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "") if found else "none"
+    return ", ".join(shown_names) + (f" and {more} more" if more > 0 else "") if found else "none"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

@@ -42,8 +42,12 @@ def _metric_column(
     return Column(title, worth, 6, lambda row: format_metric(number(row)), number, turn)
 
 
+def _last_step(row: MetricRow) -> int:
+    return max(row.step, row.total_steps)
+
+
 COLUMNS: tuple[Column, ...] = (
-    Column("Step", 10, 7, lambda row: f"{row.step}/{row.total_steps}", attrgetter("total_steps")),
+    Column("Step", 10, 7, lambda row: f"{row.step}/{row.total_steps}", _last_step),
     Column("Loss", 9, 6, lambda row: format_loss(row.loss), attrgetter("loss"), attrgetter("loss_turn")),
     Column("LR", 3, 8, lambda row: format_learning_rate(row.learning_rate)),
     _metric_column("Chosen", 6, "chosen"),
@@ -79,7 +83,7 @@ class Widths:
     @staticmethod
     def _needed(column: Column, row: MetricRow) -> int:
         if column.title == "Step":
-            return 2 * len(str(row.total_steps)) + 1
+            return 2 * len(str(_last_step(row))) + 1
         return len(column.text(row))
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from kto_tui.core.events import AnyEvent, Evaluated, RunStarted, StepLogged
+from kto_tui.core.events import AnyEvent, Evaluated, RunStarted, StageChanged, StepLogged
 from kto_tui.insight.text import AUC, clean_text, format_loss, format_metric, metric
 
 Turn = Literal["better", "worse", "same"]
@@ -48,6 +48,7 @@ class RowMaker:
     def __init__(self) -> None:
         self._previous: MetricRow | None = None
         self._sittings = 0
+        self._restarting = False
 
     def row(self, event: AnyEvent) -> Row | None:
         """The row that this event adds to the table, or None."""
@@ -59,14 +60,17 @@ class RowMaker:
                 return NoteRow(_evaluation_text(event))
             case RunStarted():
                 return self._begin(event)
+            case StageChanged():
+                self._restarting = event.stage == "restarting"
         return None
 
     def _begin(self, event: RunStarted) -> NoteRow | None:
         """Name the start of every sitting but the first: its steps may repeat earlier ones."""
         self._sittings += 1
         self._previous = None
+        how, self._restarting = "restarted" if self._restarting else "resumed", False
         if event.resumed_from:
-            return NoteRow(f"resumed from {clean_text(event.resumed_from)}")
+            return NoteRow(f"{how} from {clean_text(event.resumed_from)}")
         return NoteRow("started anew") if self._sittings > 1 else None
 
 

@@ -7,18 +7,25 @@ from collections.abc import Mapping
 MISSING = "–"
 NOT_FINITE = "nan"
 AUC = "rewards/auc"
+# Longer than any path that can be opened.
+LONGEST_TEXT = 4096
 _GIB = 1 << 30
 _MIB = 1 << 20
+_DAY = 86_400
+_MOST_INDENT = 80
 
 _ESCAPES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
-    r"|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"  # OSC: titles, links
-    r"|(?:\x1b[PX^_]|[\x90\x98\x9e\x9f])[^\x1b\x9c]*(?:\x1b\\|\x9c)"  # DCS, SOS, PM, APC
+    r"|(?:\x1b\]|\x9d)[^\x07\x1b\x9c\x9d]*(?:\x07|\x1b\\|\x9c)"  # OSC: titles, links
+    r"|(?:\x1b[PX^_]|[\x90\x98\x9e\x9f])[^\x1b\x90\x98\x9c\x9e\x9f]*(?:\x1b\\|\x9c)"  # DCS, SOS, PM, APC
     r"|\x1b[ -/]*[0-~]"
 )
 _SPACES = re.compile(r"[\s\x85\u2028\u2029]+")
-# Controls, and the marks that turn the direction of what follows them.
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+# Controls, the marks that turn the direction of what follows them, and what nobody can see.
+_CONTROLS = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    r"\U000e0000-\U000e007f]"
+)
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 
@@ -38,14 +45,25 @@ def _special(value: float | None) -> str | None:
 
 
 def _decimals(value: float | None, places: int) -> str:
-    """Fixed decimals; scientific from 10,000 on, so that a column holds; never "-0.000"."""
+    """Fixed decimals, three at most from 1,000 on, scientific from 10,000 on, so that a column holds.
+
+    Never "-0.000".
+    """
     if (special := _special(value)) is not None:
         return special
     assert value is not None
-    if abs(value) >= 10_000:
+    if abs(value) >= 9999.5:
         return f"{value:.2e}"
     text = f"{value:.{places}f}"
+    if len(text.lstrip("-")) > 8:
+        text = f"{value:.3f}"
     return text[1:] if float(text) == 0 and text.startswith("-") else text
+
+
+def _shortest(value: float, width: int, *places: int) -> str:
+    """In powers of ten, with as many of these places as fit."""
+    texts = [f"{value:.{count}e}" for count in (*places, 0)]
+    return next((text for text in texts if len(text) <= width), texts[-1])
 
 
 def format_metric(value: float | None) -> str:
@@ -65,21 +83,34 @@ def format_rate(value: float | None) -> str:
     assert value is not None
     if 0 < abs(value) < 0.995:
         return f"{value:.3f}" if abs(value) < 0.1 else f"{value:.2f}"
-    return f"{value:.1f}" if abs(value) < 99.95 else f"{value:,.0f}"
+    if abs(value) < 99.95:
+        return f"{value:.1f}"
+    return f"{value:,.0f}" if abs(value) < 99_999.5 else _shortest(value, 8, 1)
 
 
 def format_learning_rate(value: float | None) -> str:
     """A learning rate: "4.50e-07"."""
-    return _special(value) or f"{value:.2e}"
+    if (special := _special(value)) is not None:
+        return special
+    assert value is not None
+    return _shortest(value, 8, 2, 1)
 
 
 def format_percent(value: float | None) -> str:
     """A share of a hundred: "87%"."""
-    return _special(value) or f"{value:.0f}%"
+    return _special(value) or f"{format_whole(value)}%"
+
+
+def format_whole(value: float | None) -> str:
+    """A figure without decimals, however large: "205", "1e+30"."""
+    if (special := _special(value)) is not None:
+        return special
+    assert value is not None
+    return f"{value:.0f}" if abs(value) < 99_999.5 else f"{value:.0e}"
 
 
 def format_duration(seconds: float | None) -> str:
-    """A length of time, rounded down: "42s", "3m 05s", "3h 06m", "2d 04h"."""
+    """A length of time, rounded down: "42s", "3m 05s", "3h 06m", "2d 04h", "250d"; at most seven cells."""
     if (special := _special(seconds)) is not None:
         return special
     assert seconds is not None
@@ -88,9 +119,11 @@ def format_duration(seconds: float | None) -> str:
         return f"{whole}s"
     if whole < 3600:
         return f"{whole // 60}m {whole % 60:02d}s"
-    if whole < 86_400:
+    if whole < _DAY:
         return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
-    return f"{whole // 86_400}d {whole % 86_400 // 3600:02d}h"
+    if whole < 100 * _DAY:
+        return f"{whole // _DAY}d {whole % _DAY // 3600:02d}h"
+    return f"{whole // _DAY}d" if whole < 10_000 * _DAY else ">9999d"
 
 
 def format_seconds(seconds: float | None) -> str:
@@ -105,6 +138,10 @@ def format_bytes(size: float | None) -> str:
     if (special := _special(size)) is not None:
         return special
     assert size is not None
+    if size < 0:
+        return MISSING  # Nothing takes less room than none.
+    if size >= 9999.5e12:
+        return f"{size:.0e} B"
     for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if size >= scale * 0.9995:
             return f"{size / scale:.{1 if size < 99.95 * scale else 0}f} {unit}"
@@ -112,10 +149,17 @@ def format_bytes(size: float | None) -> str:
 
 
 def format_memory(size: float | None) -> str:
-    """Memory in GiB with the short unit that nvidia-smi's users expect: "21.4GB", "512MB"."""
+    """Memory in GiB with the short unit that nvidia-smi's users expect: "21.4GB", "512MB".
+
+    Seven cells at most.
+    """
     if (special := _special(size)) is not None:
         return special
     assert size is not None
+    if size < 0:
+        return MISSING
+    if size >= 999.95 * _GIB:
+        return f"{size / _GIB:.0f}GB" if size < 99_999.5 * _GIB else ">99TB"
     return f"{size / _GIB:.1f}GB" if size >= 0.95 * _GIB else f"{size / _MIB:.0f}MB"
 
 
@@ -124,16 +168,36 @@ def format_count(count: float | None) -> str:
     if (special := _special(count)) is not None:
         return special
     assert count is not None
+    if abs(count) >= 9999.5e9:
+        return f"{count:.0e}"
     for unit, scale in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
         if count >= scale:
             return f"{count / scale:.3g}{unit}" if count < 999.5 * scale else f"{count / scale:.0f}{unit}"
     return f"{count:.0f}"
 
 
-def clean_text(text: str) -> str:
-    """Text from outside on one line: no escapes, no controls, nothing a terminal cannot be sent."""
+def clean_text(text: str, longest: int = LONGEST_TEXT) -> str:
+    """Text from outside on one line: no escapes, no controls, nothing a terminal cannot be sent.
+
+    At most `longest` characters of it.
+    """
+    if len(text) > longest:
+        text = text[: longest - 1] + "…"
     text = _SPACES.sub(" ", _ESCAPES.sub("", text))
     return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", text)).strip()
+
+
+def clean_lines(text: str) -> tuple[str, ...]:
+    """Text from outside as a terminal would leave its lines: clean, indented, the blank ones left out."""
+    shown = (_as_seen(line) for line in text.split("\n"))
+    return tuple(line for line in shown if line.strip())
+
+
+def _as_seen(line: str) -> str:
+    """What follows the last carriage return that says something, its indentation kept."""
+    visible = next((part for part in reversed(line.split("\r")) if part.strip()), "")
+    indent = len(visible) - len(visible.lstrip(" "))
+    return " " * min(indent, _MOST_INDENT) + clean_text(visible)
 
 
 def full_stop(message: str) -> str:

@@ -24,6 +24,7 @@ _STAGES = {
     "saving": "saving a checkpoint",
     "paused": "paused",
     "parked": "parked: the device is free",
+    "restarting": "the worker is about to be started again",
 }
 
 
@@ -106,14 +107,14 @@ def progress_view(state: RunState, status: Shown, now: float) -> ProgressView:
     if status == "starting" and state.ended is not None:
         return ProgressView("starting", moving=True, steps=_steps_text(state.step, state.total_steps))
     if status in OVER:
-        now = state.ended.time if state.ended else state.last_time or now
+        now = state.last_time or now
     step, total = state.step, state.total_steps
     inner = (
         state.progress
         if state.progress and state.progress.stage != "training" and status not in OVER
         else None
     )
-    fraction = step / total if total else None
+    fraction = min(1.0, step / total) if total else None
     if inner is not None:
         fraction = min(1.0, inner.done / inner.total) if inner.total > 0 else None
     elif not state.step and state.stage not in (None, "training"):
@@ -125,7 +126,7 @@ def progress_view(state: RunState, status: Shown, now: float) -> ProgressView:
         detail=_detail(inner.done, inner.total, inner.detail) if inner else "",
         elapsed_seconds=state.elapsed_seconds(now),
         eta_seconds=_eta(state, status, now),
-        moving=status in ("starting", "running"),
+        moving=status in ("starting", "restarting", "running"),
     )
 
 
@@ -143,7 +144,7 @@ def _label(state: RunState, status: Shown, now: float) -> str:
     label = _STAGES[state.stage]
     if state.stage == "training" or state.stage_since is None:
         return label
-    return f"{label}, {format_duration(now - state.stage_since)}"
+    return f"{label}, {format_duration(state.steady.at(now) - state.stage_since)}"
 
 
 def _detail(done: int, total: int, detail: str) -> str:
@@ -152,15 +153,15 @@ def _detail(done: int, total: int, detail: str) -> str:
 
 
 def _eta(state: RunState, status: Shown, now: float) -> float | None:
-    """The run's own estimate, counted down since it was made; only of this sitting."""
+    """The run's own estimate, counted down since it was made; only of this worker's."""
     latest = state.latest
-    if latest is None or latest.eta_seconds is None or status not in ("running", "paused", "parked"):
+    if latest is None or latest.eta_seconds is None or state.latest_at is None:
         return None
-    if state.started is not None and latest.time < state.started.time:
-        return None
-    if status != "running":
+    if status in ("paused", "parked"):
         return latest.eta_seconds
-    return max(0.0, latest.eta_seconds - (now - latest.time))
+    if status != "running":
+        return None
+    return max(0.0, latest.eta_seconds - (state.steady.at(now) - state.latest_at))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """How fast a sitting trains: its steps and rows over the time it spent at them."""
 
 from kto_tui.core.events import CheckpointSaved, DataReady, Event, Stage, StageChanged, StepLogged
+from kto_tui.insight.steady import Steady
 
 _AT_WORK: frozenset[Stage] = frozenset({"training", "evaluating", "saving"})
 
@@ -14,6 +15,7 @@ class Pace:
 
     def __init__(self, first_step: int) -> None:
         self._first_step = self._last_step = first_step
+        self._steady = Steady()
         self._since: float | None = None
         self._worked = 0.0
         self._seconds = 0.0
@@ -23,24 +25,30 @@ class Pace:
         self._first_pass: tuple[float, float] | None = (0.0, 0.0) if first_step == 0 else None
         self._last_pass = self._first_pass
 
+    @property
+    def now(self) -> float:
+        """The moment of the newest event, in seconds of a clock that no one sets."""
+        return self._steady.now
+
     def handle(self, event: Event) -> None:
         """Take note of an event of this sitting."""
+        self._steady = self._steady.after(event)
         match event:
             case StageChanged():
                 self._enter(event)
             case DataReady():
                 self._examples = event.examples
             case StepLogged():
-                self._reach(event.step, event.time)
+                self._reach(event.step, self.now)
                 self._pass(event.epoch)
             case CheckpointSaved():
-                self._reach(event.step, event.time - event.seconds)
+                self._reach(event.step, self.now - max(0.0, event.seconds))
 
     def _enter(self, event: StageChanged) -> None:
         if self._since is not None:
-            self._worked += max(0.0, event.time - self._since)
+            self._worked += max(0.0, self.now - self._since)
         self._started = self._started or event.stage == "training"
-        self._since = event.time if self._started and event.stage in _AT_WORK else None
+        self._since = self.now if self._started and event.stage in _AT_WORK else None
 
     def _reach(self, step: int, time: float) -> None:
         if not self._started:  # The start was not seen: count from here.

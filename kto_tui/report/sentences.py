@@ -1,11 +1,13 @@
 """What the printed run says of single events, in a line each. Texts from outside are cleaned by the frame."""
 
+import math
 from collections.abc import Mapping
 
 from kto_tui.core.events import (
     AlertRaised,
     CheckpointDeleted,
     CheckpointFailed,
+    CheckpointPinned,
     CheckpointSaved,
     DataReady,
     Evaluated,
@@ -13,15 +15,18 @@ from kto_tui.core.events import (
     ModelLoaded,
     ReferenceCacheReady,
 )
+from kto_tui.insight.lines import save_reason
 from kto_tui.insight.reference import reference_text
 from kto_tui.insight.text import (
     AUC,
+    MISSING,
     clean_text,
     format_bytes,
     format_count,
     format_loss,
     format_metric,
     format_seconds,
+    format_whole,
     full_stop,
     metric,
 )
@@ -62,7 +67,7 @@ def data_ready(event: DataReady) -> str:
 
 
 def _spread(tokens: Mapping[str, float]) -> str:
-    return "/".join(f"{tokens[key]:.0f}" for key in _PERCENTILES if key in tokens)
+    return "/".join(format_whole(tokens[key]) for key in _PERCENTILES if key in tokens)
 
 
 def reference(event: ReferenceCacheReady) -> str:
@@ -91,11 +96,19 @@ def _rewards(metrics: Metrics) -> list[str]:
     return [f"{name} {text}" for name, text in texts.items()]
 
 
-def checkpoint_saved(event: CheckpointSaved, frame: Frame) -> str:
-    """Where it lies, how large it is and how long it took; why, when it was not due anyway."""
-    why = "" if event.reason == "scheduled" else f", {event.reason}"
+def checkpoint_saved(event: CheckpointSaved, frame: Frame, *, keep_requested: bool) -> str:
+    """Where it lies, how large it is and how long it took; why, when it was not due anyway.
+
+    `keep_requested`: one that was asked for outlives the rotation.
+    """
+    why = "" if event.reason == "scheduled" else f", {save_reason(event, keep_requested)}"
     facts = f" ({format_bytes(event.bytes)}, {format_seconds(event.seconds)}{why})"
     return _with_path(f"CHECKPOINT SAVED at step {event.step} → ", event.path, facts, frame)
+
+
+def checkpoint_pinned(event: CheckpointPinned, frame: Frame) -> str:
+    """Which one stays, because it was asked for."""
+    return _with_path("CHECKPOINT PINNED: ", event.path, " (outlives the rotation)", frame)
 
 
 def checkpoint_deleted(event: CheckpointDeleted, frame: Frame) -> str:
@@ -117,14 +130,22 @@ def _with_path(before: str, path: str, after: str, frame: Frame) -> str:
 
 
 def alert(event: AlertRaised) -> str:
-    """How bad, where, what is wrong and what to do."""
+    """How bad, where, what is wrong, what to do, and where the rest is told."""
     severity = {"info": "NOTE", "warning": "WARNING", "error": "ERROR"}[event.severity]
     where = f" at step {event.step}" if event.step is not None else ""
     message = clean_text(event.message)
     end = full_stop(message) if event.advice else ""
-    return f"{severity}{where}: {message}{end} {clean_text(event.advice)}".rstrip()
+    text = f"{severity}{where}: {message}{end} {clean_text(event.advice)}".rstrip()
+    return f"{text} (details: run.log)" if event.detail else text
 
 
 def speed(per_second: float, places: int) -> str:
-    """Steps or samples a second with so many decimals; scientific where those would all be zero."""
-    return f"{per_second:.{places}f}" if per_second >= 10.0 ** (1 - places) else f"{per_second:.1e}"
+    """Steps or samples a second with so many decimals; scientific where those would all be zero.
+
+    So too where the figure is very large.
+    """
+    if not math.isfinite(per_second):
+        return MISSING
+    if 10.0 ** (1 - places) <= per_second < 1e6:
+        return f"{per_second:.{places}f}"
+    return f"{per_second:.1e}"

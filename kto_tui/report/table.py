@@ -4,12 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kto_tui.core.config import RunConfig
-from kto_tui.core.directory import RunDirectory, checkpoint_step
+from kto_tui.core.directory import RunDirectory
 from kto_tui.core.errors import WRONG_REQUEST
 from kto_tui.core.events import (
     AlertRaised,
     CheckpointDeleted,
     CheckpointFailed,
+    CheckpointPinned,
     CheckpointSaved,
     CommandDone,
     DataReady,
@@ -24,6 +25,7 @@ from kto_tui.core.events import (
     StepLogged,
 )
 from kto_tui.insight.history import MetricRow, RowMaker
+from kto_tui.insight.state import CheckpointEvent, resumed_step
 from kto_tui.insight.text import (
     clean_text,
     format_duration,
@@ -35,8 +37,9 @@ from kto_tui.insight.text import (
 )
 from kto_tui.insight.view import resume_command
 from kto_tui.report import sentences
-from kto_tui.report.frame import Frame, Tone
+from kto_tui.report.frame import WIDTH, Frame, Tone
 from kto_tui.report.pace import Pace
+from kto_tui.report.width import shorten
 
 _HOLDS: frozenset[Stage] = frozenset({"paused", "parked"})
 _TURNS: dict[str, Tone] = {"better": "good", "worse": "bad", "same": "plain"}
@@ -49,7 +52,8 @@ class TablePrinter:
     """Prints the events of a run's journal in their order, whole lines at a time.
 
     `write` is given one line without its newline. A journal may hold several sittings: each
-    `run_started` closes what is open and begins anew.
+    `run_started` closes what is open and begins anew, unless it is that of a worker started again after a
+    fault: the table goes on then.
     """
 
     def __init__(
@@ -66,19 +70,19 @@ class TablePrinter:
 
     def _begin(self, event: RunStarted | None) -> None:
         """Forget the sitting before."""
-        self._started = event
-        self._rows = RowMaker()
-        self._pace = Pace(self._first_step())
-        self._step = self._first_step()
-        self._stage: Stage | None = None
-        self._held_since = 0.0
+        self._begin_worker(event)
         self._announced = False
         self._on_host = False
         self._open = False
 
-    def _first_step(self) -> int:
-        resumed = self._started.resumed_from if self._started else None
-        return (checkpoint_step(Path(resumed)) or 0) if resumed else 0
+    def _begin_worker(self, event: RunStarted | None) -> None:
+        """Forget how the worker before did."""
+        self._started = event
+        self._rows = RowMaker()
+        self._step = resumed_step(event)
+        self._pace = Pace(self._step)
+        self._stage: Stage | None = None
+        self._held_since = 0.0
 
     def handle(self, event: Event) -> None:
         """Print what this event has to say, which may be nothing."""
@@ -98,7 +102,7 @@ class TablePrinter:
                 self._on_step(event)
             case Evaluated():
                 self._note(self._frame.text(sentences.evaluated(event)))
-            case CheckpointSaved() | CheckpointDeleted() | CheckpointFailed():
+            case CheckpointSaved() | CheckpointPinned() | CheckpointDeleted() | CheckpointFailed():
                 self._on_checkpoint(event)
             case AlertRaised():
                 self._note(self._frame.text(sentences.alert(event)), _SEVERITIES[event.severity])
@@ -116,6 +120,12 @@ class TablePrinter:
     # Before training
 
     def _on_start(self, event: RunStarted) -> None:
+        if self._stage == "restarting":
+            self._begin_worker(event)
+            name = Path(event.resumed_from).name if event.resumed_from else ""
+            again = f" from {name}: steps after it are done again" if name else " from the beginning"
+            self._note(self._frame.text(f"RESTARTED{again}"), "warning")
+            return
         if self._open:
             self._note(
                 "The sitting ended here without a word: it was killed, or the machine went down.", "bad"
@@ -133,13 +143,15 @@ class TablePrinter:
         before, self._stage = self._stage, event.stage
         if before in _HOLDS and event.stage not in _HOLDS:
             again = "; the model is loaded again" if before == "parked" else ""
-            self._note(f"RESUMED after {format_duration(event.time - self._held_since)}{again}")
+            self._note(f"RESUMED after {format_duration(self._pace.now - self._held_since)}{again}")
         elif event.stage in _HOLDS and before not in _HOLDS:
-            self._held_since = event.time
+            self._held_since = self._pace.now
         if event.stage == "paused":
             self._note(f"PAUSED at step {self._step}", "warning")
         elif event.stage == "parked":
             self._note(f"PARKED at step {self._step}: the device is free until the run is resumed", "warning")
+        elif event.stage == "restarting":
+            self._note(self._frame.text("RESTARTING: the worker is about to be started again …"), "warning")
         elif event.stage == "training":
             self._announce()
         elif not self._announced:
@@ -161,6 +173,7 @@ class TablePrinter:
         self._announced = True
         resumed = self._started.resumed_from if self._started else None
         title = f"TRAINING RESUMED from {Path(resumed).name}" if resumed else "TRAINING STARTED"
+        title = shorten(self._frame.text(title), WIDTH, self._frame.ellipsis)
         config = self._config
         kept = "checkpoint" if config.save_total_limit == 1 else "checkpoints"
         self._gap()
@@ -184,12 +197,15 @@ class TablePrinter:
         self._open_table()
         self._put([self._frame.row(_cells(row))])
 
-    def _on_checkpoint(self, event: CheckpointSaved | CheckpointDeleted | CheckpointFailed) -> None:
+    def _on_checkpoint(self, event: CheckpointEvent) -> None:
         match event:
             case CheckpointSaved():
                 self._step = max(self._step, event.step)
                 self._checkpoints.add(event.step)
-                self._note(sentences.checkpoint_saved(event, self._frame), "good")
+                kept = self._config.keep_requested == "yes"
+                self._note(sentences.checkpoint_saved(event, self._frame, keep_requested=kept), "good")
+            case CheckpointPinned():
+                self._note(sentences.checkpoint_pinned(event, self._frame), "good")
             case CheckpointDeleted():
                 self._checkpoints.discard(event.step)
                 self._note(sentences.checkpoint_deleted(event, self._frame), "dim")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 from kto_tui.core.config import RunConfig, to_yaml
 from kto_tui.core.directory import RunDirectory, checkpoint_step
@@ -15,6 +16,8 @@ from kto_tui.run.log import log_tail
 from kto_tui.run.registry import is_alive
 
 _START_SECONDS = 30.0
+_NOT_FOR_OTHERS = 0o022
+_FOLDER_MODE, _FILE_MODE = 0o755, 0o644
 
 
 def check_output_dir(config: RunConfig) -> RunDirectory:
@@ -24,6 +27,7 @@ def check_output_dir(config: RunConfig) -> RunDirectory:
     _check_writable(directory.path)
     if is_alive(directory):
         raise in_use(directory.path)
+    _check_links(directory)
     if directory.holds_run():
         if not (config.overwrite or _resumes(config, directory)):
             raise UserError(
@@ -55,10 +59,16 @@ def _check_writable(path: Path) -> None:
         raise UserError(f"--output-dir {path}: {existing} cannot be written; choose another folder")
 
 
+def narrow_umask() -> None:
+    """Nothing that this process or its children make may be written by others, whatever the umask."""
+    os.umask(os.umask(_NOT_FOR_OTHERS) | _NOT_FOR_OTHERS)
+
+
 def create(config: RunConfig, directory: RunDirectory) -> None:
     """Make the folder and write run.yaml. Raises UserError if a run is alive there, or was started since."""
     try:
-        directory.path.mkdir(parents=True, exist_ok=True)
+        _make(directory.path)
+        _check_links(directory)
         with RunLock(directory.lock):
             if config.overwrite and directory.holds_run():
                 _empty(directory)
@@ -71,14 +81,48 @@ def create(config: RunConfig, directory: RunDirectory) -> None:
         ) from None
 
 
+def _make(folder: Path) -> None:
+    """The folder and those above it, each for its owner alone to write."""
+    if folder.is_dir():
+        return
+    if not folder.parent.is_dir():
+        _make(folder.parent)
+    try:
+        folder.mkdir(_FOLDER_MODE)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+
+
+def _check_links(directory: RunDirectory) -> None:
+    """Refuse what would have a run write into files and folders outside of its own. Raises UserError."""
+    files = (directory.settings, directory.events, directory.commands, directory.lock, directory.log)
+    for path in (*files, directory.staging):
+        odd = os.path.lexists(path) and not (path.is_dir() if path == directory.staging else path.is_file())
+        if odd or path.is_symlink():
+            kind = "a link" if path.is_symlink() else "of another kind"
+            raise UserError(
+                f"--output-dir {directory.path}: {path.name} is {kind}, which no run of kto-tui makes; "
+                "remove it, or choose another --output-dir"
+            )
+
+
 def _write_settings(config: RunConfig, path: Path) -> None:
+    """Exclusively for a new run; a run that goes on has its settings replaced at once."""
     if not config.resume_from_checkpoint:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(to_yaml(config))
+        _write_new(path, to_yaml(config))
         return
     beside = path.with_suffix(".new")
-    beside.write_text(to_yaml(config), encoding="utf-8")
+    beside.unlink(missing_ok=True)
+    _write_new(beside, to_yaml(config))
     beside.replace(path)
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Never through a link, and never into a file that is there. Raises FileExistsError, OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _FILE_MODE)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 def discard(directory: RunDirectory) -> None:
@@ -113,16 +157,21 @@ def _folders(directory: RunDirectory) -> list[Path]:
     ]
 
 
-def start_detached(directory: RunDirectory, resume_from: str | None) -> subprocess.Popen[bytes]:
+def start_detached(
+    directory: RunDirectory, resume_from: str | None, *, allow_changed: bool = False
+) -> subprocess.Popen[bytes]:
     """Start a supervisor that survives this process and its terminal; return once it holds the run.
 
+    `allow_changed`: --allow-changed-settings, which run.yaml does not keep.
     What it and its libraries print goes to run.log. Raises UserError if it ends before.
     """
     command = [sys.executable, "-m", "kto_tui", "supervise"]
     if resume_from is not None:
         command += [f"--resume-from-checkpoint={resume_from}"]
+    if allow_changed:
+        command += ["--allow-changed-settings"]
     command += ["--", str(directory.path)]
-    with directory.log.open("ab") as log:
+    with _open_log(directory) as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
@@ -137,3 +186,16 @@ def start_detached(directory: RunDirectory, resume_from: str | None) -> subproce
             raise UserError(f"the run did not start; its last words: {words}")
         time.sleep(0.02)
     return process
+
+
+def _open_log(directory: RunDirectory) -> BinaryIO:
+    """run.log, to be added to. Raises UserError where it is a link or cannot be written."""
+    # Without waiting: the opening of a pipe that nobody reads would not return.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        descriptor = os.open(directory.log, flags, _FILE_MODE)
+    except OSError as error:
+        raise UserError(
+            f"--output-dir {directory.path}: {directory.log.name} cannot be written: {error.strerror}"
+        ) from None
+    return open(descriptor, "ab")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kto_tui.insight.text import clean_text
+from kto_tui.insight.text import clean_lines
 
 LOG_LINES = 15
 _LOG_BYTES = 64 * 1024
@@ -17,12 +17,4 @@ def log_tail(path: Path, lines: int = LOG_LINES) -> tuple[str, ...]:
             text = file.read().decode("utf-8", "replace")
     except OSError:
         return ()
-    shown = [_as_seen(line) for line in text.split("\n")]
-    return tuple(line for line in shown if line.strip())[-lines:]
-
-
-def _as_seen(line: str) -> str:
-    """A line as a terminal would leave it: what follows the last carriage return, indentation kept."""
-    visible = next((part for part in reversed(line.split("\r")) if part.strip()), "")
-    indent = len(visible) - len(visible.lstrip(" "))
-    return " " * indent + clean_text(visible)
+    return clean_lines(text)[-lines:]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kto_tui.core.directory import RunDirectory
 from kto_tui.insight.state import RunState, Status, fold
-from kto_tui.run.journal import read_journal
+from kto_tui.run.journal import JournalReader
 from kto_tui.run.lock import is_held
 
 _DEPTH = 4
@@ -38,7 +38,7 @@ def is_alive(directory: RunDirectory) -> bool:
 def summarize(directory: RunDirectory) -> RunSummary:
     """What the journal and the lock say of a run."""
     alive = is_alive(directory)
-    state: RunState = fold(read_journal(directory.events))
+    state = _told(directory.events)
     return RunSummary(
         directory=directory,
         status=state.status(alive),
@@ -49,6 +49,15 @@ def summarize(directory: RunDirectory) -> RunSummary:
         updated=state.last_time,
         alive=alive,
     )
+
+
+def _told(journal: Path) -> RunState:
+    """The state that a journal tells, read in parts. One that may not be read tells nothing."""
+    state = RunState()
+    with contextlib.suppress(PermissionError), JournalReader(journal) as reader:
+        while events := reader.read_events():
+            state = fold(events, state)
+    return state
 
 
 def find_runs(root: Path) -> Iterator[RunDirectory]:

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -20,15 +21,22 @@ from kto_tui.core.events import (
     CommandDone,
     Event,
     GpuSampled,
+    Progress,
     RunEnded,
     RunStarted,
+    Stage,
     StageChanged,
     StepLogged,
 )
+from kto_tui.core.manifest import PassedOver, newest_whole, passed_over
+from kto_tui.run.alerts import checkpoint_passed_over, worker_died
 from kto_tui.run.gpu import make_sampler
 from kto_tui.run.journal import JournalWriter, LineFollower
 from kto_tui.run.lock import RunLock
+from kto_tui.run.pulse import Pulse, StuckWorker
 from kto_tui.run.registry import note_run
+from kto_tui.run.restarts import Restarts
+from kto_tui.run.signals import Signals
 from kto_tui.run.worker import Inbox, WorkerEntry, WorkerExited, WorkerProcess
 
 Observer = Callable[[Event], None]
@@ -36,7 +44,9 @@ Outcome = Literal["done", "rejected"]
 TICK_SECONDS = 0.2
 SAMPLE_SECONDS = 2.0
 CLOSING_SECONDS = 60.0
+LEAVE_SECONDS = 2.0
 _LIBRARIES = ("kto-tui", "torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate")
+_BEFORE_TRAINING = ("loading_model", "preparing_data", "caching_reference")
 
 
 class Supervisor:
@@ -58,11 +68,18 @@ class Supervisor:
         self._begun = time.monotonic()
         self._step = 0
         self._checkpoint = config.resume_from_checkpoint
+        self._stage: Stage | None = None
         self._parked = False
         self._waking: Command | None = None
         self._unanswered: dict[str, Command] = {}
-        self._signals: list[int] = []
-        self._signals_seen = 0
+        self._signals = Signals(config.grace_seconds)
+        self._restarts = Restarts(config.auto_restart)
+        self._restart_at: float | None = None
+        self._failure: RunEnded | None = None
+        self._leave_by: float | None = None
+        self._left: Command | None = None
+        self._pulse = Pulse()
+        self._stuck: StuckWorker | None = None
         self._ended: RunEnded | None = None
 
     def run(self) -> RunEnded:
@@ -72,16 +89,22 @@ class Supervisor:
             RunLock(self._directory.lock),
             JournalWriter(self._directory.events) as self._journal,
         ):
-            self._listen()
+            self._signals.listen()
             note_run(self._directory)
             try:
-                self._append(self._introduction())
-                self._start_worker()
+                newer = passed_over(self._directory, self._checkpoint) if self._checkpoint else []
+                self._begin(self._checkpoint, newer)
                 while self._ended is None:
                     self._turn()
             finally:
                 self._let_worker_finish()
             return self._ended
+
+    def _begin(self, checkpoint: Path | str | None, newer: Sequence[PassedOver]) -> None:
+        """A sitting from this checkpoint on, or from the start; `newer` ones are damaged."""
+        self._checkpoint = str(checkpoint) if checkpoint else None
+        self._append(self._introduction())
+        self._start_worker(newer)
 
     def _let_worker_finish(self) -> None:
         """Whatever ended the sitting, a worker that is still there saves its work before it goes.
@@ -97,11 +120,6 @@ class Supervisor:
         self._worker.wait(None if self._ended is None else CLOSING_SECONDS)
         self._worker.kill()
 
-    def _listen(self) -> None:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda number, _frame: self._signals.append(number))
-
     def _introduction(self) -> RunStarted:
         versions = {name: metadata.version(name) for name in _LIBRARIES}
         return RunStarted(
@@ -109,16 +127,24 @@ class Supervisor:
             versions={"python": platform.python_version(), **versions},
             host=socket.gethostname(),
             devices=tuple(device.name for device in self._sample(None)),
-            resumed_from=self._config.resume_from_checkpoint,
+            resumed_from=self._checkpoint,
         )
 
-    def _start_worker(self) -> None:
+    def _start_worker(self, newer: Sequence[PassedOver] = ()) -> None:
+        for damaged in newer:
+            self._append(checkpoint_passed_over(damaged, self._checkpoint))
         config = msgspec.structs.replace(self._config, resume_from_checkpoint=self._checkpoint)
         self._worker = WorkerProcess(self._entry, config, self._inbox)
         self._worker.start()
+        self._stage = "loading_model"
+
+    def _newest_checkpoint(self) -> tuple[Path | str | None, list[PassedOver]]:
+        """What another worker goes on from: the newest that is whole, else what this sitting came from."""
+        newest, newer = newest_whole(self._directory)
+        return newest or self._config.resume_from_checkpoint, newer
 
     def _turn(self) -> None:
-        """Wait for the worker a moment, then look at requests, signals and devices."""
+        """Wait for the worker a moment, then look at requests, signals, clocks and devices."""
         try:
             item = self._inbox.get(timeout=TICK_SECONDS)
         except queue.Empty:
@@ -132,10 +158,36 @@ class Supervisor:
             if command := decode_command(line):
                 self._on_command(command)
         self._on_signals()
-        if time.monotonic() >= self._next_sample and self._ended is None:
-            self._next_sample = time.monotonic() + SAMPLE_SECONDS
+        self._on_time(time.monotonic())
+
+    def _on_time(self, now: float) -> None:
+        """What is due by the clock."""
+        if self._ended is not None:
+            return
+        if self._signals.is_overdue(now):
+            grace = f"--grace-seconds {self._config.grace_seconds:g}"
+            self._end_at_once(f"SIGTERM: not saved within {grace}")
+            return
+        if self._leave_by is not None and now >= self._leave_by:
+            self._leave_loading()
+        if self._restart_at is not None and now >= self._restart_at:
+            self._restart_at = None
+            self._begin(*self._newest_checkpoint())
+        self._watch()
+        if now >= self._next_sample:
+            self._next_sample = now + SAMPLE_SECONDS
             worker = self._worker.pid if self._worker else None
             self._append(GpuSampled(devices=self._sample(worker)))
+
+    def _watch(self) -> None:
+        """Tell of a worker that stands still, once until it moves again."""
+        silent, worker = self._pulse.silent_for(), self._worker
+        if silent is None or worker is None or worker.pid is None:
+            self._stuck = None
+        elif self._stuck is None:
+            self._stuck = StuckWorker(worker.pid, self._directory.log, silent, self._pulse.step_seconds)
+        elif alert := self._stuck.alert():
+            self._append(alert)
 
     def _append(self, event: Event) -> None:
         event = self._journal.append(event)
@@ -145,19 +197,27 @@ class Supervisor:
     # What the worker says
 
     def _on_event(self, event: Event) -> None:
+        self._pulse.hear(event)
         match event:
             case RunEnded():
-                self._end(event)
+                if not self._stop_is_asked and self._restarts.may_follow(event, killed=False):
+                    self._failure = event
+                else:
+                    self._end(event)
                 return
             case StageChanged():
+                self._stage = event.stage
                 self._parked = event.stage == "parked"
                 if event.stage == "training":
+                    self._leave_by = None
                     self._answer_waking("done", f"from {self._checkpoint}")
             case CheckpointSaved():
                 self._checkpoint = event.path
                 self._step = event.step
             case StepLogged():
                 self._step = event.step
+            case Progress(stage="training"):
+                self._step = event.done
             case CommandDone():
                 self._unanswered.pop(event.id, None)
             case _:
@@ -165,13 +225,45 @@ class Supervisor:
         self._append(event)
 
     def _on_exit(self, exit_code: int) -> None:
-        self._worker = None
+        self._worker, self._leave_by = None, None
+        self._pulse.stop()
+        left, self._left = self._left, None
+        failure, self._failure = self._failure, None
         if self._parked:
-            for command in list(self._unanswered.values()):
-                self._on_command(command)
-            return
+            self._ask_again()
+        elif failure is not None:
+            self._restart(failure)
+        elif left is not None:
+            self._on_left(left)
+        else:
+            self._on_death(exit_code)
+
+    def _on_death(self, exit_code: int) -> None:
+        """The worker is gone without a word."""
         error = f"the worker {_cause(exit_code)}; its last words are in {self._directory.log}"
-        self._end(RunEnded(status="failed", step=self._step, seconds=0, error=error, exit_code=1))
+        step = self._step
+        failure = RunEnded(
+            status="failed", step=step, seconds=0, error=error, exit_code=1, transient=exit_code < 0
+        )
+        if not self._stop_is_asked and self._restarts.may_follow(failure, killed=True):
+            self._restart(failure)
+        else:
+            self._end(failure)
+
+    def _restart(self, failure: RunEnded) -> None:
+        """Have another worker go on after a while. What was asked of the old one is not done."""
+        self._answer_waking("rejected", "the worker died")
+        for command in list(self._unanswered.values()):
+            self._answer(command, "rejected", "the worker died; ask again once it is back")
+        delay = self._restarts.next_delay(failure)
+        self._restart_at = time.monotonic() + delay
+        self._append(worker_died(failure, delay, self._restarts.describe()))
+        self._append(StageChanged(stage="restarting"))
+
+    def _ask_again(self) -> None:
+        """What the worker has left unanswered, now that it is gone for good reason."""
+        for command in list(self._unanswered.values()):
+            self._on_command(command)
 
     def _end(self, event: RunEnded) -> None:
         """The last event of the sitting. A stop that a signal asked for exits with that signal's code."""
@@ -179,8 +271,8 @@ class Supervisor:
         for command in list(self._unanswered.values()):
             self._answer(command, "rejected", "the run ended")
         exit_code = event.exit_code
-        if event.status == "stopped" and self._signals:
-            exit_code = 128 + self._signals[0]
+        if event.status == "stopped" and self._signals.first:
+            exit_code = 128 + self._signals.first
         seconds = time.monotonic() - self._begun
         self._ended = msgspec.structs.replace(event, seconds=seconds, exit_code=exit_code)
         self._append(self._ended)
@@ -193,15 +285,47 @@ class Supervisor:
         if self._worker is not None:
             self._unanswered[command.id] = command
             self._worker.send(command)
+            if command.command in ("stop", "park") and self._leave_by is None:
+                self._leave_by = time.monotonic() + LEAVE_SECONDS
+        elif command.command == "stop":
+            where = "parked" if self._parked else "without a worker"
+            self._answer(command, "done", f"{where} at step {self._step}; nothing more to save")
+            self._end(RunEnded(status="stopped", step=self._step, seconds=0))
+        elif not self._parked:
+            self._answer(command, "rejected", "the worker is about to be started again; ask once it is back")
         elif command.command == "resume":
             self._unanswered.pop(command.id, None)
             self._waking, self._parked = command, False
-            self._start_worker()
-        elif command.command == "stop":
-            self._answer(command, "done", f"parked at step {self._step}; nothing more to save")
-            self._end(RunEnded(status="stopped", step=self._step, seconds=0))
+            checkpoint, newer = self._newest_checkpoint()
+            self._checkpoint = str(checkpoint) if checkpoint else None
+            self._start_worker(newer)
         else:
             self._answer(command, "rejected", "the run is parked; resume it first")
+
+    @property
+    def _stop_is_asked(self) -> bool:
+        return any(command.command == "stop" for command in self._unanswered.values())
+
+    def _leave_loading(self) -> None:
+        """A worker that has not trained yet has nothing to save: it is not waited for."""
+        self._leave_by = None
+        asked = [c for c in self._unanswered.values() if c.command in ("stop", "park")]
+        if asked and self._worker is not None and self._stage in _BEFORE_TRAINING:
+            self._left = asked[0]
+            self._worker.kill()
+
+    def _on_left(self, command: Command) -> None:
+        """The worker was ended while it loaded, as was asked."""
+        detail = "no step was taken in this sitting, so there is nothing new to save"
+        if command.command == "stop":
+            self._answer(command, "done", detail)
+            self._end(RunEnded(status="stopped", step=self._step, seconds=0))
+            return
+        self._parked = True
+        self._answer_waking("rejected", "parked again")
+        self._append(StageChanged(stage="parked"))
+        self._answer(command, "done", detail)
+        self._ask_again()
 
     def _answer(self, command: Command, outcome: Outcome, detail: str) -> None:
         self._unanswered.pop(command.id, None)
@@ -215,20 +339,21 @@ class Supervisor:
     def _on_signals(self) -> None:
         """The first signal asks for a checkpoint and the end; Ctrl+C once more ends the run at once.
 
-        SIGTERM may come twice by itself (to the process and to its group): it never costs the work.
+        SIGTERM may come twice by itself (to the process and to its group): it never costs the work, but
+        with a grace the step under way.
         """
-        seen, self._signals_seen = self._signals_seen, len(self._signals)
-        if seen == self._signals_seen or self._ended is not None:
+        if self._ended is not None:
             return
-        if seen == 0:
-            self._on_command(new_command("stop"))
-        elif signal.SIGINT in self._signals[seen:]:
-            self._end_at_once()
+        for wish in self._signals.wishes(stopping=self._stop_is_asked):
+            if wish == "end":
+                self._end_at_once("ended at once, at a second Ctrl+C")
+            else:
+                self._on_command(wish)
 
-    def _end_at_once(self) -> None:
+    def _end_at_once(self, why: str) -> None:
         if self._worker is not None:
             self._worker.kill()
-        error = "ended at once, at a second Ctrl+C; steps since the last checkpoint are lost"
+        error = f"{why}; steps since the last checkpoint are lost"
         self._end(RunEnded(status="stopped", step=self._step, seconds=0, error=error))
 
 

@@ -20,7 +20,7 @@ WorkerEntry = Callable[[RunConfig, Any, Any], None]
 _QUEUE_SIZE = 10_000
 _POLL_SECONDS = 0.2
 _LAST_WORDS_SECONDS = 5.0
-_SUPERVISORS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SUPERVISORS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 @dataclass(frozen=True)

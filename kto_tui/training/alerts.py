@@ -1,8 +1,11 @@
 """What the user is told when training meets something, and what can be done about it."""
 
+from pathlib import Path
+
 from kto_tui.core.events import AlertRaised, Severity
 from kto_tui.training.early import EarlyStopping
 from kto_tui.training.recovery import Shrunk
+from kto_tui.training.skipping import MOST_IN_A_ROW
 
 
 def out_of_memory(shrunk: Shrunk, step: int) -> AlertRaised:
@@ -54,4 +57,47 @@ def cache_trouble(problem: str) -> AlertRaised:
         severity="warning",
         message=problem,
         advice="Training goes on, only later runs start cold. Choose another folder with --reference-cache.",
+    )
+
+
+def step_skipped(step: int, rows: str, in_a_row: int) -> AlertRaised:
+    """Loss or gradients of this step were not finite, so it changed nothing."""
+    return AlertRaised(
+        kind="step_skipped",
+        severity="warning",
+        message=f"step {step} was skipped: loss or gradients are not finite ({rows})",
+        advice=f"The weights are as they were. After {MOST_IN_A_ROW} in a row the run stops; this was number "
+        f"{in_a_row}. Look at these rows, or lower --learning-rate.",
+        step=step,
+    )
+
+
+def lost(step: int, rows: str, newest: Path | None) -> str:
+    """Why a run ends whose steps have all been skipped of late."""
+    return (
+        f"loss or gradients were not finite in {MOST_IN_A_ROW} steps in a row, up to step {step}: {rows}; "
+        f"{_kept(newest)}. Look at these rows, or lower --learning-rate"
+    )
+
+
+def weights_lost(step: int, newest: Path | None) -> str:
+    """Why nothing is saved of a step, and the run ends."""
+    problem = f"the weights at step {step} are not finite and were not saved"
+    return f"{problem}; {_kept(newest)}. Lower --learning-rate"
+
+
+def _kept(newest: Path | None) -> str:
+    return f"the last good checkpoint is {newest.name}" if newest else "there is no checkpoint yet"
+
+
+def settings_changed(changes: str, step: int, *, harmless: bool) -> AlertRaised:
+    """The run goes on from a checkpoint with settings that were others when it was written."""
+    told = "The final weights do not depend on them."
+    risk = "The result may be another one than that of a run without changes."
+    return AlertRaised(
+        kind="settings_changed",
+        severity="info",
+        message=f"settings changed since step {step}: {changes}",
+        advice=told if harmless else risk,
+        step=step,
     )

@@ -49,14 +49,15 @@ class Sequences:
 class Block:
     """One micro-batch: rated rows, and their prompts with answers that belong to others (where needed).
 
-    `desirable`: (rows,) bool. `key` names the tokens for the reference cache; `tokens`: all of its rows' own,
-    without padding. The rest is filled in as it is known: reference log-probabilities of both, (rows,) in
-    nats; the reference point z, (); and `share`, the part of the optimizer step that each of its rows has,
-    times the rows of the block.
+    `desirable`: (rows,) bool. `numbers`: (rows,) which rows of the data they are. `key` names the tokens
+    for the reference cache; `tokens`: all of its rows' own, without padding. The rest is filled in as it is
+    known: reference log-probabilities of both, (rows,) in nats; the reference point z, (); and `share`, the
+    part of the optimizer step that each of its rows has, times the rows of the block.
     """
 
     own: Sequences
     desirable: Tensor
+    numbers: Tensor
     key: bytes
     tokens: int
     mismatched: Sequences | None = None
@@ -80,6 +81,7 @@ class Block:
             self,
             own=self.own.take(rows),
             desirable=self.desirable[rows],
+            numbers=self.numbers[rows],
             mismatched=self.mismatched and self.mismatched.take(rows),
             ref_logps=None if self.ref_logps is None else self.ref_logps[rows],
             ref_kl_logps=None if self.ref_kl_logps is None else self.ref_kl_logps[rows],
@@ -106,7 +108,7 @@ def _moved(item: Any, device: torch.device) -> Any:
 
 @dataclass(frozen=True)
 class Collator:
-    """Rows, {"prompt_ids", "completion_ids", "label"}, to a Block.
+    """Rows, {"prompt_ids", "completion_ids", "label", "number"}, to a Block.
 
     Prompt and answer are cut to `max_length` tokens from the end, as TRL does; the mismatched answer of a row
     is the whole answer of the row before it, cut likewise. `paired` is whether those are needed.
@@ -124,6 +126,7 @@ class Collator:
         return Block(
             own=own,
             desirable=torch.tensor([bool(row["label"]) for row in rows]),
+            numbers=torch.tensor([int(row["number"]) for row in rows]),
             key=self.key(rows),
             tokens=int(own.lengths.sum()),
             mismatched=others,

@@ -41,6 +41,7 @@ class StepBoundary(TrainerCallback):
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         sitting, step = self._sitting, state.global_step
         sitting.step = step
+        sitting.has_trained = True
         self._report_step(step, state.max_steps, "")
         sitting.steering.poll()
         last = step >= state.max_steps
@@ -70,6 +71,7 @@ class StepBoundary(TrainerCallback):
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         steering = self._sitting.steering
+        steering.poll()  # What was asked while the checkpoint was written is answered with it.
         if self._trainer.save_error:
             steering.reject_pending(f"the checkpoint could not be written: {self._trainer.save_error}")
         else:

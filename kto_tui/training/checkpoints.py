@@ -1,32 +1,40 @@
-"""Checkpoints on disk: written beside their place, moved there whole, and the old ones removed.
+"""Checkpoints on disk: written beside their place, moved there whole, read back, and the old ones removed.
 
 A folder is written below `.staging/`, gets its manifest last, is synced, and is then renamed. So a
 `checkpoint-N` that is there is whole, whatever happens to the process or the machine.
 """
 
-import hashlib
-import json
 import os
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from kto_tui.core.directory import MANIFEST_NAME, RunDirectory, checkpoint_step
+import msgspec
+
+from kto_tui.core.directory import RunDirectory, checkpoint_step
 from kto_tui.core.errors import one_line
 from kto_tui.core.events import (
-    AlertRaised,
     CheckpointDeleted,
     CheckpointFailed,
+    CheckpointPinned,
     CheckpointSaved,
     SaveReason,
 )
+from kto_tui.core.manifest import (
+    Damaged,
+    Manifest,
+    describe,
+    read_manifest,
+    sync_folder,
+    verify,
+    write_manifest,
+)
 from kto_tui.training.emitter import Emitter
 from kto_tui.training.rotation import Saved, surplus
+from kto_tui.training.space import check_space, save_failed
 
-STAGING_NAME = ".staging"
-_CHUNK = 1 << 20
+_REPLACED = "replaced"
 
 
 class WriteFailed(OSError):
@@ -34,37 +42,57 @@ class WriteFailed(OSError):
 
 
 class CheckpointStore:
-    """The checkpoints of one run. Keeps the newest `limit`, those that the user asked for, and the `best`."""
+    """The checkpoints of one run. Keeps the newest `limit`, those that the user asked for, and the `best`.
 
-    def __init__(self, directory: RunDirectory, limit: int, emitter: Emitter, resumed: Path | None) -> None:
+    `keep_requested`: False has those asked for by key rotate like all others.
+    """
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        limit: int,
+        emitter: Emitter,
+        resumed: Path | None,
+        *,
+        keep_requested: bool = True,
+    ) -> None:
         self._directory = directory
         self._limit = limit
         self._emitter = emitter
         self._resumed = resumed
+        self._keep_requested = keep_requested
+        self._passed_over = frozenset(self._newer_than_resumed())
+        self._last_bytes: int | None = None
         self.last: Path | None = None
         self.best: Path | None = None
 
     @property
     def staging(self) -> Path:
-        return self._directory.path / STAGING_NAME
+        return self._directory.staging
+
+    @property
+    def newest(self) -> Path | None:
+        """What a resume would take: the newest of this sitting, else what the sitting goes on from."""
+        return self.last or self._resumed
 
     def clean(self) -> None:
-        """Remove what an interrupted sitting left behind: staging, and checkpoints without a manifest.
+        """Put right what an interrupted sitting left behind: staging, and checkpoints without a manifest.
 
         The checkpoint resumed from stays in any case: another program may have written it.
         """
+        self._put_back_replaced()
         shutil.rmtree(self.staging, ignore_errors=True)
         kept = {path.resolve() for path in (*self._directory.checkpoints(), self._resumed) if path}
         for child in self._directory.path.iterdir():
             if child.is_dir() and checkpoint_step(child) is not None and child.resolve() not in kept:
                 shutil.rmtree(child, ignore_errors=True)
 
-    def save(self, step: int, reason: SaveReason, write: Callable[[], None]) -> None:
-        """Have `write` fill `staging/checkpoint-<step>`, and put it in its place.
+    def save(self, step: int, reason: SaveReason, write: Callable[[], None], needed_bytes: int = 0) -> None:
+        """Have `write` fill `staging/checkpoint-<step>`, put it in its place, and read it back.
 
-        `write` raises OSError where the disk fails it. A checkpoint that this sitting wrote for this very
-        step is not written again, but kept from now on if that is asked for. Raises WriteFailed, after
-        saying so in events; what was saved before is untouched.
+        `write` raises OSError where the disk fails it; `needed_bytes` is what the first is likely to take. A
+        checkpoint that this sitting wrote for this very step is not written again, but kept from now on if
+        that is asked for. Raises WriteFailed, after saying so in events; what was saved before is untouched.
         """
         final = self._directory.checkpoint(step)
         if self.last == final:
@@ -72,13 +100,15 @@ class CheckpointStore:
                 self.pin_last()
             return
         began = time.monotonic()
+        needed_bytes = self._last_bytes or needed_bytes
         try:
+            check_space(self._directory.path, needed_bytes)
             size = self._write(final, step, reason, write)
-        except OSError as error:
+        except (OSError, Damaged) as error:
             shutil.rmtree(self.staging, ignore_errors=True)
-            self._report_failure(step, final, error)
-            raise WriteFailed(one_line(error)) from error
-        self.last = final
+            self._report_failure(step, final, error, needed_bytes)
+            raise WriteFailed(_in_words(error)) from error
+        self.last, self._last_bytes = final, size
         seconds = time.monotonic() - began
         self._emitter.emit(
             CheckpointSaved(step=step, path=str(final), bytes=size, seconds=seconds, reason=reason)
@@ -89,35 +119,55 @@ class CheckpointStore:
         """Keep this sitting's newest checkpoint, as one that the user asked for. Raises WriteFailed."""
         assert self.last is not None
         try:
-            manifest = json.loads((self.last / MANIFEST_NAME).read_text(encoding="utf-8"))
-            _put_manifest(self.last, {**manifest, "reason": "requested"})
-        except (OSError, ValueError) as error:
-            raise WriteFailed(one_line(error)) from error
+            manifest = read_manifest(self.last)
+            if manifest.reason == "requested":
+                return
+            write_manifest(self.last, msgspec.structs.replace(manifest, reason="requested"))
+        except (OSError, Damaged) as error:
+            raise WriteFailed(_in_words(error)) from error
+        self._emitter.emit(CheckpointPinned(step=manifest.step, path=str(self.last)))
 
     def _write(self, final: Path, step: int, reason: SaveReason, write: Callable[[], None]) -> int:
+        """Write a checkpoint and move it to its place; what lay there is gone only once it was read back."""
         shutil.rmtree(self.staging, ignore_errors=True)
         folder = self.staging / final.name
         folder.mkdir(parents=True)
         write()
-        size = write_manifest(folder, step, reason)
+        manifest = Manifest(step=step, reason=reason, time=time.time(), files=describe(folder))
+        for parent in [path for path in folder.rglob("*") if path.is_dir()]:
+            sync_folder(parent)
+        write_manifest(folder, manifest)
+        self._forget_cached(folder)
+        verify(folder)
         if final.exists():
-            final.rename(self.staging / "replaced")
+            final.rename(self.staging / f"{_REPLACED}-{final.name}")
         folder.rename(final)
         sync_folder(final.parent)
         shutil.rmtree(self.staging, ignore_errors=True)
-        return size
+        return sum(entry.bytes for entry in manifest.files.values())
 
-    def _report_failure(self, step: int, path: Path, error: BaseException) -> None:
-        self._emitter.emit(CheckpointFailed(step=step, path=str(path), error=one_line(error)))
-        self._emitter.emit(
-            AlertRaised(
-                kind="checkpoint_failed",
-                severity="error",
-                message=f"{path.name} could not be written: {one_line(error)}",
-                advice="Training goes on. Make room on the disk, then ask for a checkpoint.",
-                step=step,
-            )
-        )
+    def _forget_cached(self, folder: Path) -> None:
+        """Have what is read back come from the disk and not from memory, where the system takes the hint."""
+        if not hasattr(os, "posix_fadvise"):
+            return
+        for path in (path for path in folder.rglob("*") if path.is_file()):
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            finally:
+                os.close(descriptor)
+
+    def _put_back_replaced(self) -> None:
+        """A sitting that died while it replaced a checkpoint has left the old one in staging."""
+        for old in self.staging.glob(f"{_REPLACED}-*"):
+            final = self._directory.path / old.name.removeprefix(f"{_REPLACED}-")
+            if not final.exists():
+                old.rename(final)
+
+    def _report_failure(self, step: int, path: Path, error: OSError | Damaged, needed_bytes: int) -> None:
+        words = _in_words(error)
+        self._emitter.emit(CheckpointFailed(step=step, path=str(path), error=words))
+        self._emitter.emit(save_failed(step, path, error, words, needed_bytes))
 
     def _rotate(self) -> None:
         protected = {path for path in (self.last, None if self._newer_exists() else self._resumed) if path}
@@ -127,14 +177,35 @@ class CheckpointStore:
     def _newer_exists(self) -> bool:
         return self.last is not None and self.last != self._resumed
 
+    def _newer_than_resumed(self) -> list[Path]:
+        """Those that a resume passed over, since they are damaged: a whole one would have been taken."""
+        resumed = self._resumed
+        if resumed is None or resumed.resolve().parent != self._directory.path.resolve():
+            return []
+        step = checkpoint_step(resumed) or 0
+        return [path for path in self._directory.checkpoints() if (checkpoint_step(path) or 0) > step]
+
     def _saved(self) -> list[Saved]:
-        return [read_manifest(path) for path in self._directory.checkpoints()]
+        """All checkpoints as rotation sees them. A damaged one counts as an old scheduled one."""
+        return [self._as_saved(path) for path in self._directory.checkpoints()]
+
+    def _as_saved(self, path: Path) -> Saved:
+        step = checkpoint_step(path) or 0
+        try:
+            manifest = read_manifest(path)
+        except Damaged:
+            return Saved(path, step, "scheduled", 0.0, damaged=True)
+        damaged = path in self._passed_over and path != self.last
+        rotates = manifest.reason == "requested" and not self._keep_requested
+        reason: SaveReason = "scheduled" if rotates else manifest.reason
+        return Saved(path, step, reason, manifest.time, damaged=damaged)
 
     def _delete(self, saved: Saved) -> None:
-        """Take the manifest first, so that a half-deleted folder never looks whole."""
+        """Move it away first, so that a half-deleted folder never looks whole."""
         try:
-            (saved.path / MANIFEST_NAME).unlink()
-            shutil.rmtree(saved.path)
+            self.staging.mkdir(exist_ok=True)
+            saved.path.rename(self.staging / f"old-{saved.path.name}")
+            shutil.rmtree(self.staging)
         except OSError as error:
             failed = CheckpointFailed(step=saved.step, path=str(saved.path), error=one_line(error))
             self._emitter.emit(failed)
@@ -142,56 +213,7 @@ class CheckpointStore:
         self._emitter.emit(CheckpointDeleted(step=saved.step, path=str(saved.path)))
 
 
-def write_manifest(folder: Path, step: int, reason: SaveReason) -> int:
-    """Sync all files of `folder`, then write their sizes and SHA-256 beside them. Returns their bytes."""
-    files = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        name = path.relative_to(folder).as_posix()
-        files[name] = {"bytes": path.stat().st_size, "sha256": _digest_and_sync(path)}
-    manifest = {"step": step, "reason": reason, "time": time.time(), "files": files}
-    _put_manifest(folder, manifest)
-    return sum(entry["bytes"] for entry in files.values() if isinstance(entry["bytes"], int))
-
-
-def _put_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Put it in its place by a rename, so that there is always a whole one or none."""
-    beside = folder / f"{MANIFEST_NAME}.new"
-    try:
-        with beside.open("w", encoding="utf-8") as out:
-            json.dump(manifest, out, indent=1)
-            out.flush()
-            os.fsync(out.fileno())
-        beside.replace(folder / MANIFEST_NAME)
-    finally:
-        beside.unlink(missing_ok=True)
-    sync_folder(folder)
-
-
-def read_manifest(checkpoint: Path) -> Saved:
-    """What a checkpoint's manifest says of it. A damaged manifest counts as an old scheduled one."""
-    try:
-        manifest = json.loads((checkpoint / MANIFEST_NAME).read_text(encoding="utf-8"))
-        reason, written = manifest["reason"], float(manifest["time"])
-    except (OSError, ValueError, KeyError, TypeError):
-        reason, written = "scheduled", 0.0
-    return Saved(path=checkpoint, step=checkpoint_step(checkpoint) or 0, reason=reason, time=written)
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the names in `folder` reach the disk, where the system can do that for folders."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _digest_and_sync(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb+") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-        os.fsync(file.fileno())
-    return digest.hexdigest()
+def _in_words(error: OSError | Damaged) -> str:
+    if isinstance(error, Damaged):
+        return str(error)
+    return one_line(error) if error.strerror is None else error.strerror

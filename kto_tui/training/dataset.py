@@ -3,6 +3,7 @@
 A loop of ours instead of `datasets.map`: it reports how far it is, listens to requests, and counts.
 """
 
+import hashlib
 import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,12 +38,14 @@ OnRow = Callable[[int, int], None]
 class Prepared:
     """Rows ready to train on, and what became of the others.
 
-    `blocks`: the plan for the configured batch size, row numbers of `rows`. `groups`: (rows,) equal numbers
-    for equal prompts. `shifted` counts rows whose prompt is tokenized otherwise once its answer follows.
-    Percentiles are of the rows kept, before truncation, keyed p5, p50, p95.
+    `kept`: (rows,) which of the rows given they are. `blocks`: the plan for the configured batch size, row
+    numbers of `rows`. `groups`: (rows,) equal numbers for equal prompts. `shifted` counts rows whose prompt
+    is tokenized otherwise once its answer follows. Percentiles are of the rows kept, before truncation,
+    keyed p5, p50, p95.
     """
 
     rows: TokenizedRows
+    kept: NDArray[np.int64]
     blocks: list[tuple[int, ...]]
     groups: NDArray[np.int64]
     desirable: int
@@ -115,6 +118,7 @@ def prepare(
     groups = _prompt_numbers([rows[row].prompt for row in kept.tolist()])
     return Prepared(
         rows=tokens,
+        kept=kept,
         blocks=planned_blocks(tokens, groups, config, config.batch_size),
         groups=groups,
         desirable=desirable,
@@ -125,6 +129,17 @@ def prepare(
         prompt_tokens=_percentiles(tokens.prompt_lengths),
         completion_tokens=_percentiles(tokens.completion_lengths),
     )
+
+
+def fingerprint(prepared: Prepared) -> str:
+    """A name of the rows as tokens, their labels and their blocks: equal where training goes on alike."""
+    digest = hashlib.sha256()
+    rows = prepared.rows
+    sizes = np.array([len(block) for block in prepared.blocks], dtype=np.int64)
+    order = np.array([row for block in prepared.blocks for row in block], dtype=np.int64)
+    for values in (rows.ids, rows.starts, rows.prompt_lengths, rows.desirable, sizes, order):
+        digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()
 
 
 def planned_blocks(

@@ -36,6 +36,8 @@ from kto_tui.training.recovery import Rows, Shrunk
 from kto_tui.training.reference import ReferenceCache
 from kto_tui.training.scoring import Scorer, Scores, experts, has_dropout, install_scoring
 from kto_tui.training.shared_prompt import can_share
+from kto_tui.training.skipping import Skips, step_only_if
+from kto_tui.training.snapshot import Before, RandomState
 from kto_tui.training.tally import RewardHistory, Tally
 
 
@@ -45,6 +47,8 @@ class EngineTrainer(KTOTrainer):  # type: ignore[misc]
     `kl_scope`: the rows that z is estimated over, those of a whole optimizer step or of each block alone, as
     in TRL. `reference`: where the reference's log-probabilities are kept; None computes them each time.
     """
+
+    _tr_loss: Tensor
 
     def __init__(
         self,
@@ -59,7 +63,8 @@ class EngineTrainer(KTOTrainer):  # type: ignore[misc]
         self._kl_scope: KlScope = kl_scope
         self._reference = reference
         self._step: Step | None = None
-        self.tally, self.rewards = Tally(), RewardHistory()
+        self._grad_norm: Tensor | float = 0.0
+        self.tally, self.rewards, self.skips = Tally(), RewardHistory(), Skips()
         # TRL insists on tables of its own; all that it does with one that is tokenized is to look at a row.
         table = Dataset.from_list([{"prompt_ids": [], "completion_ids": [], "label": True}])
         super().__init__(train_dataset=table, **kwargs)
@@ -104,6 +109,12 @@ class EngineTrainer(KTOTrainer):  # type: ignore[misc]
     def report_shrunk(self, shrunk: Shrunk) -> None:
         """Called when memory ran out and less is passed through the model at once from now on."""
 
+    def report_skipped(self, rows: Sequence[int]) -> None:
+        """Called when a step was skipped since loss or gradients of these rows were not finite."""
+
+    def between_passes(self) -> None:
+        """Called before each pass of a step through the model. May raise to leave it: see `put_back`."""
+
     # What TRL and transformers ask for
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
@@ -127,18 +138,38 @@ class EngineTrainer(KTOTrainer):  # type: ignore[misc]
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         optimizer: torch.optim.Optimizer = super().create_optimizer(model)
         guard(optimizer, self.train_rows)
+        step_only_if(optimizer, self._may_step)
         return optimizer
+
+    def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Tensor | float:
+        self._grad_norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        return self._grad_norm
+
+    def _may_step(self) -> bool:
+        """Whether losses and gradients are finite, on every rank. If not, the step leaves no trace."""
+        step = given(self._step)
+        norm = torch.as_tensor(self._grad_norm, device=self.args.device)
+        fine = (step.losses_are_finite() & torch.isfinite(norm)).float()
+        if float(self.accelerator.reduce(fine)) == self.args.world_size:
+            self.skips.took()
+            return True
+        self.skips.skipped()
+        self._take_back(step.before)
+        self._tr_loss = step.before.loss.clone()
+        self.report_skipped(step.offending_rows())
+        return False
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Block], num_batches: int, device: torch.device
     ) -> tuple[list[Block], None]:
         """The blocks of one optimizer step, completed with what needs no gradient."""
+        before = self._as_it_is()
         blocks = [block.to(device) for block in itertools.islice(epoch_iterator, num_batches)]
         total = sum(map(len, blocks))
         # Each row counts alike, also where one block has fewer of them.
         shared = [replace(block, share=len(block) * len(blocks) / total) for block in blocks]
         self._total_train_tokens += sum(block.tokens for block in blocks)
-        self._step = Step(shared, self.tally.copy(), self.rewards.mark())
+        self._step = Step(shared, before)
         self.train_rows.carry_out(self._prepare_step)
         return self._step.blocks, None
 
@@ -154,18 +185,38 @@ class EngineTrainer(KTOTrainer):  # type: ignore[misc]
         loss = torch.zeros((), device=self.args.device)
         while step.trained < upto:
             block = step.blocks[step.trained]
-            losses = [super(EngineTrainer, self).training_step(model, part) for part in block.parts(rows)]
-            loss = torch.stack(losses).sum()
+            loss = torch.stack([self._train_part(model, part) for part in block.parts(rows)]).sum()
             step.trained += 1
+        return loss
+
+    def _train_part(self, model: torch.nn.Module, part: Block) -> Tensor:
+        self.between_passes()
+        loss: Tensor = super().training_step(model, part)
         return loss
 
     def _begin_again(self) -> None:
         """Take back what the step under way has left in gradients and figures."""
         step = given(self._step)
         self.model.zero_grad()
-        self.tally = step.tally.copy()
-        self.rewards.rewind(step.rewards)
+        self._take_back(step.before)
         step.trained = 0
+        step.finite.clear()
+
+    def _as_it_is(self) -> Before:
+        loss, tokens = self._tr_loss.clone(), self._total_train_tokens
+        return Before(self.tally.copy(), self.rewards.mark(), tokens, loss, RandomState.now())
+
+    def _take_back(self, before: Before) -> None:
+        self.tally = before.tally.copy()
+        self.rewards.rewind(before.rewards)
+
+    def put_back(self) -> None:
+        """Have everything be as it was after the last whole step: the one under way was left."""
+        before = given(self._step).before
+        self.model.zero_grad()
+        self._take_back(before)
+        self._total_train_tokens, self._tr_loss = before.tokens, before.loss
+        before.randomness.restore()
 
     def _prepare_step(self, rows: int) -> None:
         """References and z of the step's blocks, once for each size of the parts."""
@@ -173,10 +224,11 @@ class EngineTrainer(KTOTrainer):  # type: ignore[misc]
         if step.prepared_for == rows:
             return
         passes = self.passes
-        step.blocks = [
-            block if block.ref_logps is not None else passes.with_reference(block, self._few(rows))
-            for block in step.blocks
-        ]
+        for place, block in enumerate(step.blocks):
+            if block.ref_logps is None:
+                self.between_passes()
+                step.blocks[place] = passes.with_reference(block, self._few(rows))
+        self.between_passes()
         if self.calculate_KL and not self._z_comes_with_the_gradient(step.blocks, rows):
             step.blocks = self._with_reference_points(step.blocks, rows)
         step.prepared_for = rows
@@ -233,6 +285,7 @@ class EngineTrainer(KTOTrainer):  # type: ignore[misc]
         losses = unweighted_losses(self.loss_type, log_ratio, point, block.desirable, self.beta)
         losses = losses * row_weights(block.desirable, (self.desirable_weight, self.undesirable_weight))
         self._count(block, scores, log_ratio.detach(), point)
+        given(self._step).finite.append((block.numbers, torch.isfinite(losses.detach())))
         loss = losses.mean()
         if scores.aux_loss is not None:
             loss = loss + self.router_aux_loss_coef * scores.aux_loss
@@ -338,6 +391,8 @@ class EngineTrainer(KTOTrainer):  # type: ignore[misc]
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the figures of the steps since the last log to a step's; TRL's own averages are not used."""
         if self.model.training:
+            if "loss" in logs:
+                logs["loss"] = self.skips.mean_of_taken(logs["loss"])
             tokens = torch.tensor(self._total_train_tokens, device=self.args.device)
             logs |= self.tally.means(self.accelerator.reduce)
             logs["num_tokens"] = int(self.accelerator.reduce(tokens))

@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 from kto_tui.core.compatibility import ADAPTER_CONFIG
+from kto_tui.core.manifest import describe, sync_folder
 from kto_tui.training.card import model_card
-from kto_tui.training.checkpoints import sync_folder
 from kto_tui.training.sitting import Sitting
 from kto_tui.training.sources import Source
 from kto_tui.training.trainer import SteeredTrainer
@@ -36,6 +36,7 @@ def write_final_model(
         metrics=trainer.latest,
     )
     (staged / "README.md").write_text(card, encoding="utf-8")
+    describe(staged)  # Reads each file back and has it reach the disk.
     shutil.rmtree(final, ignore_errors=True)
     staged.rename(final)
     sync_folder(final.parent)

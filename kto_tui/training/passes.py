@@ -13,6 +13,7 @@ from kto_tui.core.errors import one_line
 from kto_tui.training.batches import Block, Sequences
 from kto_tui.training.grouping import alike, in_order
 from kto_tui.training.optional import given
+from kto_tui.training.recovery import is_out_of_memory
 from kto_tui.training.reference import ReferenceCache
 from kto_tui.training.scoring import Scorer, Scores
 from kto_tui.training.shared_prompt import agree, follow_on
@@ -106,8 +107,8 @@ class Passes:
             return follow_on(scorer, sequences, scores)
         try:
             return follow_on(scorer, sequences, scores)
-        except torch.OutOfMemoryError:
-            raise
         except (AttributeError, IndexError, TypeError, ValueError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and is_out_of_memory(error):
+                raise
             logger.info("mismatched answers are scored with their whole prompts: %s", one_line(error))
             return None

@@ -1,7 +1,7 @@
 """What is trained on, in which blocks, and where a step of it stands."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from kto_tui.training.batches import Block, Collator
 from kto_tui.training.blocks import EpochBlocks
-from kto_tui.training.tally import Tally
+from kto_tui.training.snapshot import Before
 from kto_tui.training.tokens import TokenizedRows
 
 
@@ -23,14 +23,27 @@ class Planned:
 
 @dataclass
 class Step:
-    """One optimizer step under way: its blocks, how many of them have left their gradient, and the figures
-    as they were before it, for when it has to be done again."""
+    """One optimizer step under way: its blocks, how many of them have left their gradient, and how things
+    were before it, for when it has to be done again or is left.
+
+    `finite`: (rows,) numbers of the rows passed with gradient, and whether their losses are finite.
+    """
 
     blocks: list[Block]
-    tally: Tally
-    rewards: int
+    before: Before
     prepared_for: int = 0
     trained: int = 0
+    finite: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
+
+    def losses_are_finite(self) -> torch.Tensor:
+        """() bool, on the device."""
+        return torch.stack([fine.all() for _, fine in self.finite]).all()
+
+    def offending_rows(self) -> list[int]:
+        """Rows whose loss is not finite; all rows of the step where each loss is."""
+        rows = torch.cat([numbers for numbers, _ in self.finite]).cpu()
+        bad = ~torch.cat([fine for _, fine in self.finite]).cpu()
+        return sorted((rows[bad] if bool(bad.any()) else rows).tolist())
 
 
 class Blocks(DataLoader[Any]):

@@ -18,7 +18,7 @@ def accumulators(checkpoint: Path) -> dict[str, Any]:
         saved = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         saved = None
     if not isinstance(saved, dict):
         raise UserError(
@@ -50,7 +50,7 @@ def _trainer_state(checkpoint: Path) -> dict[str, Any]:
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
         return {**state, "global_step": int(state["global_step"])}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise UserError(
             f"--resume-from-checkpoint {checkpoint}: found no readable {path.name}; "
             "resume from another checkpoint"

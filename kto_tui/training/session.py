@@ -6,16 +6,20 @@ Light to import: torch and its libraries come in once the first event is out.
 import logging
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from kto_tui.core.config import RunConfig
 from kto_tui.core.errors import WRONG_REQUEST, UserError, one_line
 from kto_tui.core.events import RunEnded, StageChanged
 from kto_tui.training.emitter import Emitter, EventQueue
 from kto_tui.training.environment import prepare_environment
+from kto_tui.training.orphan import Watch
 from kto_tui.training.sitting import Sitting, open_sitting
 from kto_tui.training.steering import CommandQueue, Ending, SittingEnded, Steering
 
 logger = logging.getLogger(__name__)
+
+_DEVICE_WORDS = ("CUDA error", "CUDNN_STATUS", "CUBLAS_STATUS", "NCCL", "NVML")
 
 
 def run(
@@ -23,15 +27,20 @@ def run(
     events: EventQueue,
     commands: CommandQueue,
     supervisor_alive: Callable[[], bool],
+    give_up: Callable[[int], object] | None = None,
 ) -> int:
     """Train, and report everything on `events`. Returns the exit code: 0, 1 failed, 2 wrong request.
+
+    `give_up` ends the process from any thread, for when the supervisor is gone and nothing is to be saved.
 
     No exception comes out; what failed is in RunEnded, and its traceback is logged.
     """
     began = time.monotonic()
     emitter = Emitter(events)
     sitting = open_sitting(config, emitter, Steering(commands, emitter, supervisor_alive))
-    ended = _train_and_judge(sitting)
+    watch = Watch(supervisor_alive, lambda: sitting.has_trained, give_up) if give_up else nullcontext()
+    with watch:
+        ended = _train_and_judge(sitting)
     last = sitting.store.last
     sitting.steering.close(last.name if last else None, sitting.store.pin_last)
     if ended is not None:
@@ -43,6 +52,7 @@ def run(
                 seconds=seconds,
                 error=ended.error,
                 exit_code=ended.exit_code,
+                transient=ended.transient,
             )
         )
     emitter.close(reader_alive=supervisor_alive())
@@ -60,7 +70,7 @@ def _train_and_judge(sitting: Sitting) -> RunEnded | None:
         return _failed(sitting, str(error), WRONG_REQUEST)
     except Exception as error:
         logger.exception("the run failed")
-        return _failed(sitting, one_line(error), 1)
+        return _failed(sitting, one_line(error), 1, transient=is_transient(error))
     if ending == "abandoned":
         logger.error(_abandoned(sitting))
     if ending == "abandoned" or ending == "parked":
@@ -68,8 +78,27 @@ def _train_and_judge(sitting: Sitting) -> RunEnded | None:
     return RunEnded(status=ending or "completed", step=sitting.step, seconds=0.0)
 
 
-def _failed(sitting: Sitting, error: str, exit_code: int) -> RunEnded:
-    return RunEnded(status="failed", step=sitting.step, seconds=0.0, error=error, exit_code=exit_code)
+def _failed(sitting: Sitting, error: str, exit_code: int, *, transient: bool = False) -> RunEnded:
+    return RunEnded(
+        status="failed",
+        step=sitting.step,
+        seconds=0.0,
+        error=error,
+        exit_code=exit_code,
+        transient=transient,
+    )
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same may well go through another time: disks, networks and devices have bad moments.
+
+    An error of the request, of the data, of the numbers, or of memory that is too small comes again.
+    """
+    if isinstance(error, (OSError, EOFError)):
+        return True
+    # RuntimeError is what torch raises for a device's own errors, beside its class since 2.8.
+    device = type(error).__name__ == "AcceleratorError"
+    return device or (isinstance(error, RuntimeError) and any(word in str(error) for word in _DEVICE_WORDS))
 
 
 def _abandoned(sitting: Sitting) -> str:

@@ -21,7 +21,8 @@ STEP_SECONDS = 1.0
 class Sitting:
     """One process's work on a run: its settings, its folder, its way out (events) and in (commands).
 
-    `step` is the newest optimizer step, for the report at the end.
+    `step` is the newest optimizer step, for the report at the end; `data_fingerprint` names the tokenized
+    rows and their plan, once they are known; `has_trained`: whether there may be something to save.
     """
 
     config: RunConfig
@@ -31,6 +32,8 @@ class Sitting:
     store: CheckpointStore
     speedometer: Speedometer = field(default_factory=Speedometer)
     step: int = 0
+    data_fingerprint: str | None = None
+    has_trained: bool = False
 
     @property
     def resumed(self) -> Path | None:
@@ -73,5 +76,11 @@ def open_sitting(config: RunConfig, emitter: Emitter, steering: Steering) -> Sit
     assert config.output_dir is not None
     directory = RunDirectory(Path(config.output_dir))
     resumed = Path(config.resume_from_checkpoint) if config.resume_from_checkpoint else None
-    store = CheckpointStore(directory, config.save_total_limit, emitter, resumed)
+    store = CheckpointStore(
+        directory,
+        config.save_total_limit,
+        emitter,
+        resumed,
+        keep_requested=config.keep_requested == "yes",
+    )
     return Sitting(config, directory, emitter, steering, store)

@@ -62,16 +62,23 @@ class Steering:
         A checkpoint that the user asked for by name outlives the rotation, so that reason goes first.
         """
         asked = {command.command for command in self._pending}
-        if "checkpoint" in asked:
+        if any(command.command == "checkpoint" and command.keeps for command in self._pending):
             return "requested"
         if self.ending == "abandoned" or "stop" in asked:
             return "stopped"
-        return "paused" if asked & {"park", "pause"} else None
+        if asked & {"park", "pause"}:
+            return "paused"
+        return "scheduled" if "checkpoint" in asked else None
 
     @property
     def wants_to_end(self) -> bool:
         """Whether this sitting is to end at the next boundary."""
         return self.ending is not None or any(c.command in _ENDINGS for c in self._pending)
+
+    @property
+    def leaves_now(self) -> bool:
+        """Whether not even the step under way is to be finished."""
+        return self.ending == "abandoned" or any(c.command == "stop" and c.urgent for c in self._pending)
 
     def end_before_first_step(self) -> None:
         """Take requests where no step was taken in this sitting. Raises SittingEnded for stop and park."""
@@ -93,7 +100,7 @@ class Steering:
         """
         paused = False
         for command in self._take_pending():
-            paused = self._answer(command, checkpoint, paused)
+            paused = self._answer(command, checkpoint, paused, keep)
         if paused:
             self._hold(checkpoint, keep)
 
@@ -119,7 +126,7 @@ class Steering:
         else:
             self._pending.append(command)
 
-    def _answer(self, command: Command, checkpoint: str, paused: bool) -> bool:
+    def _answer(self, command: Command, checkpoint: str, paused: bool, keep: Callable[[], None]) -> bool:
         """Answer one request at a boundary whose checkpoint is saved. Returns whether the run holds."""
         if self.ending in ("stopped", "parked"):
             self._reply(command, "rejected", "the run is ending")
@@ -136,6 +143,8 @@ class Steering:
             self._emitter.emit(StageChanged(stage="training"))
             self._reply(command, "done", "")
             return False
+        elif command.keeps:
+            self._keep(command, keep, checkpoint)
         else:
             self._reply(command, "done", checkpoint)
         return paused
@@ -157,7 +166,7 @@ class Steering:
             if command is not None and command.command == "checkpoint":
                 self._keep(command, keep, f"already saved at step {step}")
             elif command is not None:
-                paused = self._answer(command, checkpoint, paused)
+                paused = self._answer(command, checkpoint, paused, keep)
             if not self._supervisor_alive():
                 self.ending = "abandoned"
 

@@ -73,6 +73,7 @@ class TokenizedRows:
             "prompt_ids": self.prompt(row),
             "completion_ids": self.completion(row),
             "label": bool(self.desirable[row]),
+            "number": row,
         }
 
     def __iter__(self) -> Iterator[dict[str, Any]]:

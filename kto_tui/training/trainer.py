@@ -2,15 +2,27 @@
 
 import functools
 import json
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 
-from kto_tui.core.errors import one_line
+from kto_tui.core.config import to_yaml
+from kto_tui.core.directory import SETTINGS_NAME
+from kto_tui.core.errors import UserError, one_line
 from kto_tui.core.events import Evaluated, Metrics, SaveReason, StageChanged, StepLogged
-from kto_tui.training.alerts import cache_trouble, out_of_memory, stopped_early
+from kto_tui.training.alerts import (
+    cache_trouble,
+    lost,
+    out_of_memory,
+    step_skipped,
+    stopped_early,
+    weights_lost,
+)
 from kto_tui.training.batches import Block
 from kto_tui.training.checkpoints import WriteFailed
 from kto_tui.training.early import EarlyStopping
@@ -19,19 +31,28 @@ from kto_tui.training.memory import memory_in_use_bytes
 from kto_tui.training.recovery import Shrunk
 from kto_tui.training.resumed import ACCUMULATORS_NAME, accumulators, finite
 from kto_tui.training.sitting import Sitting
+from kto_tui.training.skipping import MOST_IN_A_ROW, NotFinite, all_finite, named_rows
+
+_SMALL_FILES_BYTES = 4 << 20
 
 
 class EvaluationCut(Exception):
     """Leaves an evaluation that the user does not want to wait for."""
 
 
+class StepLeft(Exception):
+    """Leaves a step that there is no time to finish."""
+
+
 class SteeredTrainer(EngineTrainer):
-    """An EngineTrainer for one sitting. What it leans on in the libraries stands in `leaned_on.py`."""
+    """An EngineTrainer for one sitting. What it leans on in the libraries stands in `leaned_on.py`.
 
-    _tr_loss: torch.Tensor
+    `row_name` tells a person which row of the training data has a number.
+    """
 
-    def __init__(self, sitting: Sitting, **kwargs: Any) -> None:
+    def __init__(self, sitting: Sitting, row_name: Callable[[int], str], **kwargs: Any) -> None:
         self._sitting = sitting
+        self._row_name = row_name
         self._staging: Path | None = None
         self.save_reason: SaveReason = "scheduled"
         self.save_error: str | None = None
@@ -63,6 +84,25 @@ class SteeredTrainer(EngineTrainer):
         if problem and problem != self._cache_problem:
             self._sitting.emitter.emit(cache_trouble(problem))
         self._cache_problem = problem
+
+    def between_passes(self) -> None:
+        """Leave the step if the supervisor is gone, or wants the run to end before a deadline."""
+        self._sitting.steering.poll()
+        if self._sitting.steering.leaves_now:
+            raise StepLeft
+
+    def save_left_step(self) -> None:
+        """After StepLeft: a checkpoint of the last whole step. A failed one leaves `save_error`."""
+        self.put_back()
+        self.save_reason = self._sitting.steering.reason or "stopped"
+        self._save_checkpoint(self.model, None)
+
+    def report_skipped(self, rows: Sequence[int]) -> None:
+        """Tell the user which rows a step was skipped for. Raises NotFinite once that happens too often."""
+        step, names = self.state.global_step + 1, named_rows(rows, self._row_name)
+        self._sitting.emitter.emit(step_skipped(step, names, self.skips.in_a_row))
+        if self.skips.in_a_row >= MOST_IN_A_ROW:
+            raise NotFinite(lost(step, names, self._sitting.store.newest))
 
     def report_shrunk(self, shrunk: Shrunk) -> None:
         """Tell the user that memory ran out, and what is done about it."""
@@ -135,13 +175,25 @@ class SteeredTrainer(EngineTrainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """One checkpoint for `save_reason`. A failed one leaves `save_error`, and training goes on."""
         step, store = self.state.global_step, self._sitting.store
+        if not all_finite(self._trained_parameters()):
+            raise NotFinite(weights_lost(step, store.newest))
         self.keep_references()
         self._sitting.emitter.emit(StageChanged(stage="saving"))
         try:
-            store.save(step, self.save_reason, lambda: self._write_checkpoint(model, trial))
+            write = functools.partial(self._write_checkpoint, model, trial)
+            store.save(step, self.save_reason, write, self.checkpoint_bytes())
             self.save_error = None
         except WriteFailed as error:
             self.save_error = str(error)
+
+    def checkpoint_bytes(self) -> int:
+        """About what a checkpoint takes on the disk: adapters, two moments of each, and small files."""
+        size = sum(parameter.numel() * parameter.element_size() for parameter in self._trained_parameters())
+        moments = 2 * size // (4 if "8bit" in str(self.args.optim) else 1)
+        return size + moments + _SMALL_FILES_BYTES
+
+    def _trained_parameters(self) -> list[torch.Tensor]:
+        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
     def _write_checkpoint(self, model: Any, trial: Any) -> None:
         self._staging = self._sitting.store.staging
@@ -149,6 +201,7 @@ class SteeredTrainer(EngineTrainer):
             super()._save_checkpoint(model, trial)
             folder = self._staging / f"checkpoint-{self.state.global_step}"
             (folder / ACCUMULATORS_NAME).write_text(json.dumps(self._accumulators()), encoding="utf-8")
+            (folder / SETTINGS_NAME).write_text(to_yaml(self._sitting.config), encoding="utf-8")
         except (RuntimeError, SafetensorError) as error:
             if is_disk_failure(error):
                 raise OSError(one_line(error)) from error
@@ -167,6 +220,8 @@ class SteeredTrainer(EngineTrainer):
             "rows_at_once": {"training": self.train_rows.at_once, "evaluation": self.eval_rows.at_once},
             "gradient_checkpointing": bool(self.args.activation_checkpointing),
             "early_stopping": self.early and self.early.state(),
+            "skips": self.skips.state(),
+            "data": self._sitting.data_fingerprint,
         }
 
     def restore_accumulators(self, checkpoint: Path) -> None:
@@ -181,6 +236,7 @@ class SteeredTrainer(EngineTrainer):
         self.rewards.settled().restore(saved["rewards"])
         self.train_rows.at_once = min(self.train_rows.at_once, saved["rows_at_once"]["training"])
         self.eval_rows.at_once = min(self.eval_rows.at_once, saved["rows_at_once"]["evaluation"])
+        self.skips.restore(saved.get("skips") or self.skips.state())
         if self.early and saved["early_stopping"]:
             self.early.restore(saved["early_stopping"])
             self._keep_best()
@@ -196,7 +252,8 @@ class SteeredTrainer(EngineTrainer):
         end, so that the first of some added steps would train nothing.
         """
         peaks = list(self.lr_scheduler.base_lrs)
-        super()._load_optimizer_and_scheduler(checkpoint)
+        with loading(checkpoint, "optimizer.pt or scheduler.pt"):
+            super()._load_optimizer_and_scheduler(checkpoint)
         schedule = self.lr_scheduler
         schedule.base_lrs = peaks
         factors = [factor(schedule.last_epoch) for factor in schedule.lr_lambdas]
@@ -204,6 +261,10 @@ class SteeredTrainer(EngineTrainer):
         for group, peak, rate in zip(self.optimizer.param_groups, peaks, rates, strict=True):
             group["initial_lr"], group["lr"] = peak, rate
         schedule._last_lr = rates
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with loading(checkpoint, "rng_state.pth"):
+            super()._load_rng_state(checkpoint)
 
     def load_adapter_of(self, checkpoint: Path) -> None:
         """Take the adapter of a checkpoint without training."""
@@ -214,6 +275,18 @@ class SteeredTrainer(EngineTrainer):
 
     def _send_telemetry(self) -> None:
         """Nothing is sent anywhere."""
+
+
+@contextmanager
+def loading(checkpoint: str | None, files: str) -> Iterator[None]:
+    """Files of tensors and numbers are read, nothing else: torch refuses all other objects, unseen."""
+    try:
+        yield
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"--resume-from-checkpoint {checkpoint}: {files} holds more than tensors and numbers, which is "
+            "never loaded; resume from another checkpoint"
+        ) from error
 
 
 def float32_adapters(model: torch.nn.Module) -> None:

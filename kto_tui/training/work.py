@@ -2,24 +2,27 @@
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import datasets
 import transformers
 from transformers import PrinterCallback
 
+from kto_tui.core.changes import changed_settings, describe_changes
 from kto_tui.core.compatibility import check_adapter
 from kto_tui.core.config import RunConfig
 from kto_tui.core.directory import RunDirectory
+from kto_tui.core.errors import UserError
 from kto_tui.core.events import AlertRaised, DataReady, ModelLoaded, StageChanged
+from kto_tui.core.manifest import problem_of
 from kto_tui.core.schedule import total_steps
 from kto_tui.data import Row
-from kto_tui.training.alerts import final_is_best
+from kto_tui.training.alerts import final_is_best, settings_changed
 from kto_tui.training.arguments import kto_config, lora_config
 from kto_tui.training.caches import open_reference_cache
 from kto_tui.training.callback import StepBoundary
-from kto_tui.training.dataset import Prepared, read_rows, split_rows
+from kto_tui.training.dataset import Prepared, fingerprint, read_rows, split_rows
 from kto_tui.training.early import EarlyStopping
 from kto_tui.training.final import write_final_model
 from kto_tui.training.memory import free_bytes
@@ -28,9 +31,10 @@ from kto_tui.training.plans import Planned
 from kto_tui.training.preparing import Preparing
 from kto_tui.training.resumed import accumulators, last_metrics, resumed_step
 from kto_tui.training.sitting import Sitting
+from kto_tui.training.space import check_before_training
 from kto_tui.training.steering import Ending
 from kto_tui.training.tracking import tracked
-from kto_tui.training.trainer import SteeredTrainer
+from kto_tui.training.trainer import SteeredTrainer, StepLeft
 from kto_tui.training.weights import chosen_weights
 
 logger = logging.getLogger(__name__)
@@ -48,7 +52,7 @@ class Work:
         _quieten()
         sitting = self._sitting
         if resumed := sitting.resumed:
-            check_adapter(resumed, self._config)
+            self._check(resumed)
             sitting.step = resumed_step(resumed)
             sitting.steering.began_at(sitting.step)
         rows = self._read_rows()
@@ -59,12 +63,41 @@ class Work:
             sitting.steering.end_before_first_step()
             texts = any(isinstance(row.prompt, str) for row in rows["train"])
             prepared = self._prepare(preparing, texts and base.tokenizer.eos_token is None)
-        trainer = self._build_trainer(base, prepared)
+        self._check_data(prepared)
+        names = [rows["train"][row].where for row in prepared["train"].kept.tolist()]
+        trainer = self._build_trainer(base, prepared, names)
+        self._check_space(trainer)
         sitting.steering.end_before_first_step()
         examples = prepared["train"].examples
         with tracked(self._config), contextlib.closing(trainer):
             self._train(trainer, total_steps(self._config, examples))
             return self._conclude(trainer, base, examples)
+
+    def _check(self, resumed: Path) -> None:
+        """Raise UserError unless the checkpoint is as it was written, and one of these settings."""
+        self._sitting.progress("loading_model")(0, 0, f"verifying {resumed.name}")
+        if problem := problem_of(resumed):
+            raise UserError(
+                f"--resume-from-checkpoint {resumed}: it is damaged: {problem}; resume from another one"
+            )
+        check_adapter(resumed, self._config)
+        changes = changed_settings(resumed, self._config)
+        if changes:
+            harmless = all(change.harmless for change in changes)
+            words, step = describe_changes(changes), resumed_step(resumed)
+            self._sitting.emitter.emit(settings_changed(words, step, harmless=harmless))
+
+    def _check_data(self, prepared: Mapping[str, Prepared]) -> None:
+        """Raise UserError if the checkpoint was trained on other rows, unless that is allowed."""
+        sitting = self._sitting
+        sitting.data_fingerprint = fingerprint(prepared["train"])
+        saved = accumulators(sitting.resumed).get("data") if sitting.resumed else None
+        if saved in (None, sitting.data_fingerprint) or self._config.allow_changed_settings:
+            return
+        raise UserError(
+            f"--resume-from-checkpoint {sitting.resumed}: the rows of {self._config.dataset} are not those "
+            "that it was trained on; restore them, or add --allow-changed-settings to go on with others"
+        )
 
     def _read_rows(self) -> dict[str, list[Row]]:
         """By split. Before the model, so that bad data is noticed before gigabytes are loaded."""
@@ -127,13 +160,16 @@ class Work:
             )
         )
 
-    def _build_trainer(self, base: Base, prepared: Mapping[str, Prepared]) -> SteeredTrainer:
+    def _build_trainer(
+        self, base: Base, prepared: Mapping[str, Prepared], names: Sequence[str]
+    ) -> SteeredTrainer:
         """The trainer. With a large model it takes a while to attach the adapters."""
         self._sitting.progress("preparing_data")(0, 0, "attaching adapters")
         train = prepared["train"]
         plans = {split: Planned(found.rows, found.blocks) for split, found in prepared.items()}
         trainer = SteeredTrainer(
             self._sitting,
+            names.__getitem__,
             model=base.model,
             args=kto_config(self._config, chosen_weights(self._config, train.desirable, train.undesirable)),
             processing_class=base.tokenizer,
@@ -148,6 +184,13 @@ class Work:
         trainer.remove_callback(PrinterCallback)  # The journal holds each step; the log need not.
         trainer.add_callback(StepBoundary(trainer, self._sitting))
         return trainer
+
+    def _check_space(self, trainer: SteeredTrainer) -> None:
+        """Raise UserError if not one checkpoint fits on the disk; warn if not all of them will."""
+        directory = self._sitting.directory
+        missing = max(1, self._config.save_total_limit + 1 - len(directory.checkpoints()))
+        if alert := check_before_training(directory.path, trainer.checkpoint_bytes(), missing):
+            self._sitting.emitter.emit(alert)
 
     def _memory_is_short(self, trainer: SteeredTrainer) -> bool:
         """Whether activations are to be computed again; a resumed run goes on as it began, to the bit."""
@@ -166,7 +209,21 @@ class Work:
             patience = f"--early-stopping-patience {self._config.early_stopping_patience}"
             self._take_finished(trainer, resumed, f"{resumed.name}: {patience} had run out")
         else:
-            trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+            try:
+                trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+            except StepLeft:
+                self._leave_step(trainer)
+
+    def _leave_step(self, trainer: SteeredTrainer) -> None:
+        """The run is to end and the step under way was left. Raises OSError if its end cannot be saved."""
+        steering = self._sitting.steering
+        if not self._sitting.has_trained:
+            steering.end_before_first_step()
+        trainer.save_left_step()
+        if trainer.save_error:
+            steering.reject_pending(f"the checkpoint could not be written: {trainer.save_error}")
+            raise OSError(f"steps since the last checkpoint are lost: {trainer.save_error}")
+        steering.settle(f"checkpoint-{self._sitting.step}", self._sitting.store.pin_last)
 
     def _past_the_end(self, resumed: Path, last_step: int) -> str:
         step, config = self._sitting.step, self._config

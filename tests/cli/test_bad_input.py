@@ -10,6 +10,7 @@ from kto_tui.cli import main
 from kto_tui.core.config import RunConfig, to_yaml
 from kto_tui.core.directory import RunDirectory
 from kto_tui.run.lock import RunLock
+from tests.cli.checkpoints import write_checkpoint
 
 ROWS = [{"prompt": "a", "completion": "b", "label": True}, {"prompt": "a", "completion": "c", "label": False}]
 
@@ -180,14 +181,6 @@ def test_a_model_folder_that_is_none(capsys: pytest.CaptureFixture[str]) -> None
 def test_no_model_and_no_data(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--model-size" in refused(capsys)
     assert "--dataset" in refused(capsys, "--model", "builtin:tiny")
-
-
-def write_checkpoint(folder: Path, step: int, model: str = "builtin:tiny", rank: int = 8) -> Path:
-    path = folder / f"checkpoint-{step}"
-    path.mkdir(parents=True)
-    (path / "manifest.json").write_text("{}")
-    (path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": model, "r": rank}))
-    return path
 
 
 def test_a_checkpoint_of_another_model(capsys: pytest.CaptureFixture[str]) -> None:

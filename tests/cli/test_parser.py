@@ -1,10 +1,13 @@
 """The command line: every setting an option, the same for a run and for its plan."""
 
+from typing import Any
+
 import pytest
 
 from kto_tui.cli import main
 from kto_tui.cli.parser import build_parser, parse
 from kto_tui.core.config import GROUPS, settings
+from kto_tui.core.resolve import resolve
 
 OPTIONS = [
     "model_size", "model", "quantization", "dtype", "lora_rank", "lora_alpha", "lora_dropout",
@@ -14,8 +17,9 @@ OPTIONS = [
     "max_steps", "num_epochs", "early_stopping_patience", "batch_size", "gradient_accumulation_steps",
     "gradient_checkpointing",
     "learning_rate", "lr_scheduler_type", "warmup_ratio", "optim", "weight_decay", "max_grad_norm", "seed",
-    "output_dir", "overwrite", "resume_from_checkpoint", "logging_steps", "save_steps", "save_total_limit",
-    "eval_steps",
+    "output_dir", "overwrite", "resume_from_checkpoint", "allow_changed_settings", "logging_steps",
+    "save_steps", "save_total_limit", "keep_requested", "eval_steps",
+    "auto_restart", "grace_seconds",
     "wandb", "wandb_project", "wandb_run_name",
 ]  # fmt: skip
 
@@ -43,6 +47,18 @@ def test_only_what_was_given_is_passed_on() -> None:
     assert parse(["--model-size", "7b", "--no-ui"]) == {"command": "run", "no_ui": True, "model_size": "7b"}
     assert parse(["plan", "--save-steps", "5"]) == {"command": "plan", "no_ui": False, "save_steps": "5"}
     assert parse(["--no-wandb"])["wandb"] is False
+
+
+def test_what_is_asked_of_faults() -> None:
+    asked = ["--keep-requested", "no", "--auto-restart", "3", "--grace-seconds", "30"]
+    config = resolve({"model_size": "tiny", **options_of(asked)})
+    assert (config.keep_requested, config.auto_restart, config.grace_seconds) == ("no", 3, 30.0)
+    assert not config.allow_changed_settings
+    assert resolve({"model_size": "tiny", **options_of(["--allow-changed-settings"])}).allow_changed_settings
+
+
+def options_of(arguments: list[str]) -> dict[str, Any]:
+    return {k: v for k, v in parse(arguments).items() if k not in ("command", "no_ui")}
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])

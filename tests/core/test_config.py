@@ -39,6 +39,22 @@ def test_each_setting_has_a_flag_a_group_and_help() -> None:
         ("kl_scope", "epoch", "one of step, micro_batch"),
         ("reference_cache", "", "a folder, or off"),
         ("reference_cache", True, "a folder, or off"),
+        ("keep_requested", "maybe", "one of yes, no"),
+        ("keep_requested", 0, "one of yes, no"),
+        ("auto_restart", "-1", "a whole number of at least 0"),
+        ("auto_restart", "forever", "a whole number of at least 0"),
+        ("auto_restart", None, "a whole number of at least 0"),
+        ("grace_seconds", "0", "a number above 0"),
+        ("grace_seconds", "nan", "a number above 0"),
+        ("allow_changed_settings", "beta", "true or false"),
+        pytest.param("save_steps", 10**5000, "found a number of more than 38 digits; expected a", id="int"),
+        ("save_steps", 2**60, "found 1152921504606846976; expected at most 9007199254740992"),
+        pytest.param("wandb_run_name", 10**5000, "more than 38 digits; expected text", id="int as text"),
+        pytest.param("wandb_run_name", "x" * 5000, "found 5000 characters; expected at most 4096", id="text"),
+        ("dataset", "a\0b", r"found 'a\x00b'; expected text without NUL, in UTF-8"),
+        ("output_dir", "a\udcff", r"found 'a\udcff'; expected text without NUL, in UTF-8"),
+        pytest.param("beta", "x" * 10**6, f"found '{'x' * 59}…; expected a number above 0", id="long"),
+        ("beta", {"a": 1}, "found a mapping; expected a number"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_wanted(name: str, value: object, message: str) -> None:
@@ -185,6 +201,25 @@ def test_on_and_off_need_no_quotes_in_a_file(tmp_path: Path) -> None:
     assert (config.reference_cache, config.gradient_checkpointing) == ("off", "on")
     file.write_text(to_yaml(config))
     assert resolve({}, file) == config
+
+
+def test_yes_and_no_need_no_quotes_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    for word in ("no", "yes"):
+        file.write_text(f"model_size: tiny\nkeep_requested: {word}\nauto-restart: 2\ngrace_seconds: 1.5\n")
+        config = resolve({}, file)
+        assert (config.keep_requested, config.auto_restart, config.grace_seconds) == (word, 2, 1.5)
+        file.write_text(to_yaml(config))
+        assert resolve({}, file) == config
+
+
+def test_a_base_holds_where_nothing_else_is_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("lora_rank: 4\n")
+    base = {"model_size": "tiny", "beta": 0.3, "lora_rank": 2, "batch_size": 2, "max_steps": 9}
+    config = resolve({"batch_size": "6"}, file, base)
+    assert (config.beta, config.lora_rank, config.batch_size, config.max_steps) == (0.3, 4, 6, 9)
+    assert config.learning_rate == 1.5e-3
 
 
 def test_the_cache_may_lie_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

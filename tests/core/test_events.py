@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kto_tui.core import events
 from kto_tui.core.commands import append_command, decode_command, new_command
@@ -18,6 +20,7 @@ from kto_tui.core.events import (
     decode_event,
     encode_event,
 )
+from tests.fakes.events import events_of
 
 EXAMPLES: list[AnyEvent] = [
     RunStarted(run_id="a", versions={"torch": "2"}, host="h", devices=("g",), resumed_from="checkpoint-5"),
@@ -40,10 +43,11 @@ EXAMPLES: list[AnyEvent] = [
     StepLogged(step=5, total_steps=9, epoch=0.5, metrics={"loss": 0.5, "kl": None}, eta_seconds=1.5),
     events.Evaluated(step=5, metrics={"loss": 0.4}),
     events.CheckpointSaved(step=5, path="p", bytes=7, seconds=0.1, reason="scheduled"),
+    events.CheckpointPinned(step=5, path="p"),
     events.CheckpointDeleted(step=5, path="p"),
     events.CheckpointFailed(step=5, path="p", error="disk full"),
     GpuSampled(devices=(Device(index=0, name="g", memory_used_bytes=1, memory_total_bytes=2, power_w=9.5),)),
-    events.AlertRaised(kind="k", severity="warning", message="m", advice="a", step=5),
+    events.AlertRaised(kind="k", severity="warning", message="m", advice="a", step=5, detail="a\nb"),
     events.CommandDone(id="1", command="pause", outcome="done", detail="d"),
     events.RunEnded(status="failed", step=5, seconds=1.0, error="e", exit_code=1),
 ]
@@ -63,7 +67,7 @@ def test_events_round_trip(event: AnyEvent) -> None:
 
 def test_types_are_named_as_the_contract_names_them() -> None:
     assert json.loads(encode_event(EXAMPLES[0]))["type"] == "run_started"
-    assert json.loads(encode_event(EXAMPLES[11]))["type"] == "gpu_sampled"
+    assert json.loads(encode_event(EXAMPLES[12]))["type"] == "gpu_sampled"
 
 
 def test_events_are_frozen() -> None:
@@ -98,3 +102,77 @@ def test_commands_round_trip(tmp_path: Path) -> None:
         append_command(path, command)
     assert [decode_command(line) for line in path.read_bytes().splitlines()] == asked
     assert decode_command(b'{"id":"1","command":"rm","time":1}') is None
+
+
+@pytest.mark.parametrize("kind", get_args(AnyEvent), ids=lambda kind: kind.__name__)
+def test_whatever_an_event_says_is_read_back(kind: type[AnyEvent]) -> None:
+    @given(events_of(kind))
+    @settings(max_examples=40, deadline=None)
+    def holds(event: AnyEvent) -> None:
+        line = encode_event(event)
+        assert line.count(b"\n") == 1
+        assert decode_event(line) == event
+
+    holds()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=9,
+)
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=200, deadline=None)
+def test_no_bytes_make_the_reader_fail(line: bytes) -> None:
+    assert decode_event(line) is None
+
+
+@given(st.sampled_from(EXAMPLES), st.data())
+@settings(max_examples=200, deadline=None)
+def test_no_value_in_any_field_makes_the_reader_fail(example: AnyEvent, data: st.DataObject) -> None:
+    fields = json.loads(encode_event(example))
+    name = data.draw(st.sampled_from([*fields, "from_the_future"]))
+    fields[name] = data.draw(JSON)
+    read = decode_event(json.dumps(fields).encode())
+    assert read is None or type(read) in get_args(AnyEvent)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        '"step":-1', '"step":9007199254740993', f'"step":1{"0" * 400}', f'"step":1{"0" * 5000}', '"step":1.5',
+        '"step":true', '"time":-1', '"time":1e18', '"time":1e400', '"time":NaN', '"seq":-5', '"uptime":-1',
+        f'"metrics":{{"loss":1{"0" * 5000}}}', '"metrics":{"loss":Infinity}', '"metrics":[]',
+        '"metrics":' + json.dumps(dict.fromkeys(map(str, range(2000)), 1)),
+    ],
+)  # fmt: skip
+def test_figures_that_no_run_could_have_make_no_event(fields: str) -> None:
+    whole = '{"type":"step_logged","total_steps":9,"epoch":1,"step":1,"metrics":{}'
+    assert decode_event((whole + "}").encode()) is not None
+    assert decode_event(f"{whole},{fields}}}".encode()) is None
+
+
+def test_texts_too_long_to_be_read_are_cut_where_they_are_written() -> None:
+    long = "x" * 10**6
+    said: list[AnyEvent] = [
+        events.AlertRaised(kind="k", severity="error", message=long, advice=long, detail=long),
+        events.CheckpointFailed(step=1, path="p", error=long),
+        events.CommandDone(id="1", command="stop", outcome="rejected", detail=long),
+        events.RunEnded(status="failed", step=1, seconds=1, error=long),
+    ]
+    for event in said:
+        line = encode_event(event)
+        assert len(line) < 1 << 20
+        assert decode_event(line) == event
+    alert = said[0]
+    assert isinstance(alert, events.AlertRaised)
+    assert len(alert.detail) == events.DETAIL_LENGTH
+
+
+def test_half_characters_are_written_as_question_marks() -> None:
+    event = events.CheckpointFailed(step=1, path="out/\udcff", error="e")
+    read = decode_event(encode_event(event))
+    assert isinstance(read, events.CheckpointFailed)
+    assert read.path == "out/?"

@@ -3,6 +3,7 @@
 Its steps take no time by themselves; `eval_steps` milliseconds pass between two of them.
 """
 
+import faulthandler
 import os
 import queue
 import signal
@@ -12,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kto_tui.core.commands import Command
+from kto_tui.core.commands import Command, new_command
 from kto_tui.core.config import RunConfig
 from kto_tui.core.directory import RunDirectory
 from kto_tui.core.errors import UserError
@@ -21,11 +22,13 @@ from kto_tui.core.events import (
     CommandDone,
     DataReady,
     ModelLoaded,
+    Progress,
     RunEnded,
     SaveReason,
     StageChanged,
     StepLogged,
 )
+from kto_tui.core.manifest import Manifest, describe, write_manifest
 
 REASONS: dict[str, SaveReason] = {
     "checkpoint": "requested",
@@ -81,7 +84,9 @@ class FakeRun:
     def save(self, reason: SaveReason) -> None:
         path = self.directory.checkpoint(self.step)
         path.mkdir(exist_ok=True)
-        (path / "manifest.json").write_text("{}")
+        (path / "weights.bin").write_bytes(b"weights")
+        files = describe(path)
+        write_manifest(path, Manifest(step=self.step, reason=reason, time=time.time(), files=files))
         self.events.put(CheckpointSaved(step=self.step, path=str(path), bytes=10, seconds=0.1, reason=reason))
 
     def done(self, command: Command) -> None:
@@ -135,6 +140,7 @@ def dies(config: RunConfig, events: Any, commands: Any) -> None:
 
 def never_listens(config: RunConfig, events: Any, commands: Any) -> None:
     """Be busy for longer than anybody waits, as in a step that hangs."""
+    events.put(StageChanged(stage="training"))
     events.put(StepLogged(step=1, total_steps=2, epoch=0, metrics={}))
     threading.Event().wait(600)
 
@@ -164,3 +170,73 @@ def refuses(config: RunConfig, events: Any, commands: Any) -> None:
     """Find the request wrong."""
     error = UserError("model x: no such model")
     events.put(RunEnded(status="failed", step=0, seconds=0, error=str(error), exit_code=2))
+
+
+def _say(events: Any, *said: Any) -> None:
+    """Have events be out before what comes next."""
+    for event in said:
+        events.put(event)
+    events.close()
+    events.join_thread()
+
+
+def dies_at_seven(config: RunConfig, events: Any, commands: Any) -> None:
+    """Save step 5, and be killed after step 7; one that goes on from step 5 lives."""
+    run = FakeRun(config, events, commands)
+    if run.step:
+        run.run()
+        return
+    events.put(StageChanged(stage="training"))
+    run.step = 5
+    run.save("scheduled")
+    _say(events, StepLogged(step=7, total_steps=run.total, epoch=0, metrics={}))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def dies_always(config: RunConfig, events: Any, commands: Any) -> None:
+    """Be killed before anything is done, each time."""
+    _say(events, StageChanged(stage="loading_model"))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fails_lastingly(config: RunConfig, events: Any, commands: Any) -> None:
+    """An error that would only come again."""
+    _say(events, RunEnded(status="failed", step=3, seconds=0, error="ValueError: no", exit_code=1))
+
+
+def fails_passingly(config: RunConfig, events: Any, commands: Any) -> None:
+    """An error of a disk or a device, at the same step each time."""
+    failed = RunEnded(status="failed", step=3, seconds=0, error="OSError: no", exit_code=1, transient=True)
+    _say(events, failed)
+
+
+def loads_for_ever(config: RunConfig, events: Any, commands: Any) -> None:
+    """Be in the middle of loading a model, where nobody listens."""
+    events.put(StageChanged(stage="loading_model"))
+    threading.Event().wait(600)
+
+
+def saves_when_urged(config: RunConfig, events: Any, commands: Any) -> None:
+    """Listen to an urgent stop only."""
+    run = FakeRun(config, events, commands)
+    run.step = 3
+    events.put(StageChanged(stage="training"))
+    while not (command := commands.get(timeout=60)).urgent:
+        pass
+    run.obey(command)
+
+
+def stands_still(config: RunConfig, events: Any, commands: Any) -> None:
+    """A few steps, then none, with a thread whose place in the code can be told; until somebody asks."""
+    faulthandler.register(signal.SIGUSR2, file=RunDirectory(Path(str(config.output_dir))).log.open("a"))
+    run = FakeRun(config, events, commands)
+    events.put(StageChanged(stage="training"))
+    for step in range(4):
+        time.sleep(0.05)
+        events.put(Progress(stage="training", done=step, total=9))
+    waits_for_what_never_comes(commands)
+    run.obey(new_command("stop"))
+
+
+def waits_for_what_never_comes(commands: Any) -> None:
+    commands.get(timeout=60)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from kto_tui.core.events import RunStarted, StepLogged
+from kto_tui.core.events import RunStarted, StageChanged, StepLogged
 from kto_tui.insight.columns import COLUMNS, Widths, fit
 from kto_tui.insight.history import MetricRow, NoteRow, RowMaker
 
@@ -18,7 +18,7 @@ def begun(resumed_from: str | None = None) -> RunStarted:
     return RunStarted(run_id="x", versions={}, host="", devices=(), resumed_from=resumed_from)
 
 
-def made(*events: StepLogged | RunStarted) -> list[MetricRow | NoteRow]:
+def made(*events: StepLogged | RunStarted | StageChanged) -> list[MetricRow | NoteRow]:
     maker = RowMaker()
     return [row for event in events if (row := maker.row(event)) is not None]
 
@@ -50,6 +50,13 @@ def test_sittings_are_marked_and_not_compared() -> None:
     last = rows[2]
     assert isinstance(last, MetricRow)
     assert last.loss_turn == "same"
+
+
+def test_a_worker_that_was_started_again_is_marked_so() -> None:
+    restarting = StageChanged(stage="restarting")
+    rows = made(begun(), logged(5, 0.5, 0.1), restarting, begun("checkpoint-5"), begun("checkpoint-5"))
+    assert rows[1:] == [NoteRow("restarted from checkpoint-5"), NoteRow("resumed from checkpoint-5")]
+    assert made(begun(), restarting, begun()) == [NoteRow("started anew")]
 
 
 def test_widths_grow_with_what_was_seen_and_hold_every_text() -> None:

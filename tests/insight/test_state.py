@@ -2,12 +2,19 @@
 
 from pathlib import Path
 
+import msgspec
+import pytest
+
 from kto_tui.core.commands import CommandName
 from kto_tui.core.events import (
+    AlertRaised,
     AnyEvent,
     CheckpointDeleted,
+    CheckpointFailed,
+    CheckpointPinned,
     CheckpointSaved,
     CommandDone,
+    Evaluated,
     Progress,
     RunEnded,
     RunStarted,
@@ -15,7 +22,7 @@ from kto_tui.core.events import (
     StepLogged,
 )
 from kto_tui.insight.lines import Asked, notices
-from kto_tui.insight.state import RunState, apply, fold
+from kto_tui.insight.state import KEPT, RunState, apply, fold
 from kto_tui.insight.view import ending_view, progress_view, resume_command, shown_status
 
 
@@ -145,3 +152,157 @@ def test_a_request_of_an_earlier_sitting_stops_waiting() -> None:
     state = fold([begun(0), begun(100)])
     assert said(state, asked("stop", 50)) == ["✗ stop: no answer before the run ended"]
     assert said(state, asked("stop", 150)) == ["… stop asked, waiting for the run"]
+
+
+def saved(step: int, reason: str = "scheduled", at: float = 0) -> CheckpointSaved:
+    return CheckpointSaved(time=at, step=step, path=f"checkpoint-{step}", bytes=1, seconds=1, reason=reason)  # type: ignore[arg-type]
+
+
+def test_checkpoints_are_those_that_are_there_and_the_pinned_ones_are_known() -> None:
+    events: list[AnyEvent] = [
+        saved(10), saved(20), saved(30, "requested"),
+        CheckpointPinned(step=20, path="p"), CheckpointPinned(step=99, path="p"),
+        CheckpointDeleted(step=10, path="p"), CheckpointDeleted(step=98, path="p"),
+    ]  # fmt: skip
+    state = fold(events)
+    assert [(event.step, event.reason) for event in state.checkpoints] == [
+        (20, "requested"), (30, "requested"),
+    ]  # fmt: skip
+    assert state.checkpoint_events == len(state.checkpoint_log) == 7
+
+
+def test_a_step_of_more_digits_than_can_be_read_is_none() -> None:
+    name = "checkpoint-" + "9" * 5000
+    started = RunStarted(run_id="x", versions={}, host="", devices=(), resumed_from=name)
+    assert fold([started]).step == 0
+
+
+# A worker that is started again after a fault
+
+
+def resumed(at: float, step: int) -> RunStarted:
+    return RunStarted(
+        time=at, run_id="y", versions={}, host="", devices=(), resumed_from=f"out/checkpoint-{step}"
+    )
+
+
+def broken() -> RunState:
+    """At step 60 the worker dies, at 1000 seconds."""
+    events: list[AnyEvent] = [
+        begun(0), stage("training", 100), logged(50, 900, eta=800), saved(50, at=902),
+        logged(60, 990, eta=700), stage("restarting", 1000),
+    ]  # fmt: skip
+    return fold(events)
+
+
+def test_a_worker_that_is_started_again_reads_as_starting_and_then_running() -> None:
+    state = broken()
+    assert state.status(alive=True) == "restarting"
+    view = progress_view(state, "restarting", 1005)
+    assert view.label == "the worker is about to be started again, 5s"
+    assert view.eta_seconds is None
+    state = fold([resumed(1010, 50), stage("loading_model", 1011)], state)
+    assert state.status(alive=True) == "starting"
+    assert (state.step, progress_view(state, "starting", 1012).steps) == (50, "step 50")
+    state = apply(state, stage("training", 1100))
+    assert state.status(alive=True) == "running"
+    assert progress_view(state, "running", 1101).eta_seconds is None
+    state = apply(state, logged(60, 1200, eta=650))
+    view = progress_view(state, "running", 1210)
+    assert (view.steps, view.fraction, view.eta_seconds) == ("step 60/100", 0.6, 640)
+    assert view.elapsed_seconds == 1210
+
+
+def test_a_restart_by_hand_after_the_supervisor_was_killed_begins_its_own_clock() -> None:
+    state = apply(broken(), resumed(90_000, 50))
+    assert state.elapsed_seconds(90_010) == 10
+
+
+def test_a_request_waits_on_while_the_worker_is_started_again() -> None:
+    state = apply(broken(), resumed(1010, 50))
+    assert said(state, asked("pause", 500)) == ["… pause asked, waiting for the run"]
+    state = apply(state, resumed(90_000, 50))
+    assert said(state, asked("pause", 500)) == ["✗ pause: no answer before the run ended"]
+
+
+def test_evaluations_of_steps_that_are_done_again_are_forgotten() -> None:
+    state = fold(
+        [begun(0), Evaluated(step=50, metrics={"loss": 0.5}), Evaluated(step=60, metrics={"loss": 0.1})]
+    )
+    assert [event.step for event in apply(state, resumed(9, 50)).evaluations] == [50]
+
+
+# A clock that is set while the run goes on
+
+
+def on(event: AnyEvent, uptime: float) -> AnyEvent:
+    return msgspec.structs.replace(event, uptime=uptime)
+
+
+@pytest.mark.parametrize("jump", [-1e6, -3600.0, 3600.0, 1e8])
+def test_a_clock_that_is_set_changes_neither_eta_nor_elapsed(jump: float) -> None:
+    at = 1e7
+    events = [
+        on(begun(at), 50),
+        on(stage("training", at + 10), 60),
+        on(logged(5, at + jump + 100, eta=1000), 150),
+        on(stage("paused", at + jump + 110), 160),
+        on(stage("training", at + 130), 180),
+        on(stage("evaluating", at + 150), 200),
+    ]
+    state, now = fold(events), at + 160
+    view = progress_view(state, "running", now)
+    assert view.eta_seconds == 1000 - 60
+    assert view.elapsed_seconds == 160 - 20
+    assert view.label == "evaluating, 10s"
+
+
+@pytest.mark.parametrize("jump", [-1e6, 1e6])
+def test_without_another_clock_nothing_runs_backwards(jump: float) -> None:
+    at = 1e7
+    state = fold(
+        [begun(at), stage("training", at + 10), logged(5, at + jump, eta=100), stage("paused", at + 20)]
+    )
+    for now in (at - 1e6, at + 30, at + jump):
+        view = progress_view(state, "paused", now)
+        assert 0 <= view.elapsed_seconds <= 1_000_030
+        assert view.eta_seconds == 100
+
+
+def test_time_that_has_passed_is_not_taken_back() -> None:
+    at, back = 1e7, 1e7 - 1e6
+    state = fold([begun(at), stage("training", at + 10), logged(5, back), stage("saving", back + 10)])
+    assert state.elapsed_seconds(back + 15) == 25
+
+
+def test_events_that_were_overtaken_do_not_add_up() -> None:
+    state = fold([begun(1000), stage("training", 1000)])
+    for second in range(100):
+        state = fold([logged(second, 1001.5 + second), stage("saving", 1001 + second)], state)
+    assert state.elapsed_seconds(1101) == pytest.approx(101)
+
+
+# Journals without end
+
+
+def test_of_very_many_events_the_newest_stay() -> None:
+    many = 3 * KEPT
+    events: list[AnyEvent] = [begun(0)]
+    for number in range(many):
+        events += [
+            AlertRaised(kind="k", severity="info", message=str(number)),
+            CommandDone(id=str(number), command="pause", outcome="done"),
+            saved(number),
+            CheckpointFailed(step=number, path="p", error="e"),
+            Evaluated(step=number, metrics={"loss": 1.0 if number else 0.5}),
+        ]
+    state = fold(events)
+    for kept in (state.alerts, state.replies, state.checkpoint_log, state.evaluations, state.checkpoints):
+        assert KEPT <= len(kept) <= 2 * KEPT + 1
+    assert state.alerts[-1].message == state.evaluations[-1].step.__str__() == str(many - 1)
+    assert state.checkpoint_events == 2 * many
+    assert state.checkpoints[-1].step == many - 1
+    assert str(many - 1) in state.replies
+    best = state.best_evaluation
+    assert best is not None
+    assert best.step == 0

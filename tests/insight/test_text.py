@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kto_tui.insight import text
 
@@ -35,6 +37,8 @@ def test_what_is_no_number_is_said(format_value: Callable[[float | None], str]) 
         (text.format_metric, -0.0001, "0.000"),
         (text.format_metric, 123456.0, "1.23e+05"),
         (text.format_loss, 0.46213, "0.4621"),
+        (text.format_loss, -9999.1234, "-9999.123"),
+        (text.format_loss, 999.5, "999.5000"),
         (text.format_learning_rate, 4.5e-7, "4.50e-07"),
         (text.format_learning_rate, 0.0, "0.00e+00"),
         (text.format_rate, 1.314, "1.3"),
@@ -63,6 +67,33 @@ def test_formats(function: Callable[[float | None], str], value: float, written:
     assert function(value) == written
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        1e308, -1e308, 5e-324, -5e-324, 1e-308, -1e-308, 1e18, -1e18, 9999.9999, -9999.99996, 99_999.5,
+        999.9996, -999.99996, 99_999_999_999_999, 2.0**53, 8.64e6, 8.6399e8, 0.95 * 2**30, 999.97 * 2**30,
+        99_999.7 * 2**30,
+    ],
+)  # fmt: skip
+def test_no_figure_is_wider_than_its_column(value: float) -> None:
+    wide = {
+        text.format_metric: 10, text.format_loss: 10, text.format_rate: 8, text.format_learning_rate: 8,
+        text.format_percent: 8, text.format_duration: 7, text.format_seconds: 7, text.format_bytes: 8,
+        text.format_memory: 7, text.format_count: 8,
+    }  # fmt: skip
+    for format_value in FORMATTERS:
+        assert len(format_value(value)) <= wide[format_value], format_value
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.floats(0, 1))
+@settings(max_examples=200, deadline=None)
+def test_a_lesser_figure_is_no_wider(value: float, share: float) -> None:
+    """The columns of the dashboard's table grow with their largest figures alone."""
+    for format_value in (text.format_metric, text.format_loss):
+        widest = max(len(format_value(abs(value))), len(format_value(0.0)))
+        assert len(format_value(abs(value) * share)) <= max(widest, 6)
+
+
 def test_a_null_metric_is_nan_and_a_missing_one_none() -> None:
     assert text.metric({"kl": 0.5}, "kl") == 0.5
     assert text.metric({}, "kl") is None
@@ -84,6 +115,8 @@ def test_a_null_metric_is_nan_and_a_missing_one_none() -> None:
         ("left\u202eright", "leftright"),
         ("lone \ud800 surrogate", "lone \ufffd surrogate"),
         ("unfinished \x1b", "unfinished"),
+        ("in\u200bvis\u2060ible\U000e0041", "invisible"),
+        ("x" * 5000, "x" * 4095 + "…"),
         ("[bold]markup stays text[/]", "[bold]markup stays text[/]"),
         ("日本語 ü", "日本語 ü"),
     ],
@@ -98,3 +131,14 @@ def test_clean_text_leaves_nothing_that_controls_a_terminal() -> None:
     assert not any(ord(character) < 32 or 0x7F <= ord(character) <= 0x9F for character in clean)
     clean.encode("utf-8")
     assert text.clean_text(clean) == clean
+
+
+@pytest.mark.parametrize("unit", ["\x9d", "\x90", "\x1b]", "\x1b[", "\x9b", "\x1bP", "\x9d\x90", "\x1b]\x9e"])
+def test_very_long_text_is_cleaned_at_once(unit: str) -> None:
+    assert text.clean_text(unit * 500_000) in ("", "…")
+    assert text.clean_text(unit * 500_000, longest=10**7) == ""
+
+
+def test_clean_lines_are_as_a_terminal_would_leave_them() -> None:
+    assert text.clean_lines("  a\n\n10%\r90%\r\n\x1b[31mred\x1b[0m") == ("  a", "90%", "red")
+    assert text.clean_lines(" " * 1000 + "x") == (" " * 80 + "x",)

@@ -3,7 +3,15 @@
 import json
 from pathlib import Path
 
-from kto_tui.core.events import CheckpointSaved, Evaluated, Event, RunEnded, StageChanged, StepLogged
+from kto_tui.core.events import (
+    CheckpointPinned,
+    CheckpointSaved,
+    Evaluated,
+    Event,
+    RunEnded,
+    StageChanged,
+    StepLogged,
+)
 from tests.real_worker.harness import Sitting, after_reply, at_step, both, sit, tiny, write_rows
 
 
@@ -14,18 +22,21 @@ def stages(sitting: Sitting) -> list[str]:
 def test_a_forced_checkpoint_is_kept_and_training_goes_on(tmp_path: Path) -> None:
     config = tiny(tmp_path, max_steps=5, save_steps=1, save_total_limit=1)
     sitting = sit(config, at_step(1, "checkpoint"))
-    assert sitting.replies == [("checkpoint", "done", "checkpoint-2")]
+    assert sitting.replies == [("checkpoint", "done", "checkpoint-1")]
+    assert [(event.step, event.path) for event in sitting.of(CheckpointPinned)] == [
+        (1, str(sitting.output / "checkpoint-1"))
+    ]
     assert sitting.of(RunEnded)[0].status == "completed"
-    assert sitting.checkpoints == {"checkpoint-2", "checkpoint-5"}
-    manifest = json.loads((sitting.output / "checkpoint-2" / "manifest.json").read_text())
+    assert sitting.checkpoints == {"checkpoint-1", "checkpoint-5"}
+    manifest = json.loads((sitting.output / "checkpoint-1" / "manifest.json").read_text())
     assert manifest["reason"] == "requested"
 
 
 def test_a_checkpoint_asked_for_during_a_pause_is_kept(tmp_path: Path) -> None:
     steering = both(at_step(1, "pause"), after_reply("pause", "checkpoint", "resume"))
     sitting = sit(tiny(tmp_path, save_steps=1, save_total_limit=1), steering)
-    assert sitting.replies[1] == ("checkpoint", "done", "already saved at step 2")
-    assert sitting.checkpoints == {"checkpoint-2", "checkpoint-4"}
+    assert sitting.replies[1] == ("checkpoint", "done", "already saved at step 1")
+    assert sitting.checkpoints == {"checkpoint-1", "checkpoint-4"}
 
 
 def test_a_checkpoint_that_cannot_be_kept_is_not_called_done(tmp_path: Path) -> None:
@@ -115,7 +126,8 @@ def test_a_request_at_a_scheduled_step_writes_one_checkpoint(tmp_path: Path) -> 
 
 def test_a_request_that_comes_too_late_is_answered(tmp_path: Path) -> None:
     def late(event: Event, sitting: Sitting) -> None:
-        if isinstance(event, CheckpointSaved) and event.reason == "final":
+        saving_the_model = isinstance(event, StageChanged) and event.stage == "saving"
+        if saving_the_model and sitting.of(CheckpointSaved):
             sitting.ask("checkpoint")
             sitting.ask("stop")
 
@@ -147,7 +159,7 @@ def test_without_a_supervisor_the_run_saves_and_leaves(tmp_path: Path) -> None:
             sitting.alive = False
 
     sitting = sit(tiny(tmp_path), vanish)
-    assert [(e.step, e.reason) for e in sitting.of(CheckpointSaved)] == [(2, "stopped")]
+    assert [(e.step, e.reason) for e in sitting.of(CheckpointSaved)] == [(1, "stopped")]
     assert not sitting.of(RunEnded)
 
 
@@ -159,3 +171,15 @@ def test_without_a_supervisor_a_paused_run_leaves(tmp_path: Path) -> None:
     sitting = sit(tiny(tmp_path), both(at_step(1, "pause"), vanish))
     assert sitting.checkpoints == {"checkpoint-2"}
     assert not sitting.of(RunEnded)
+
+
+def test_what_is_asked_while_a_checkpoint_is_written_is_answered_with_it(tmp_path: Path) -> None:
+    """Not at the next step, which may be a minute away."""
+
+    def stop_while_saving(event: Event, sitting: Sitting) -> None:
+        if isinstance(event, StageChanged) and event.stage == "saving" and not sitting.of(CheckpointSaved):
+            sitting.ask("stop")
+
+    sitting = sit(tiny(tmp_path, save_steps=2), stop_while_saving)
+    assert sitting.replies == [("stop", "done", "checkpoint-2")]
+    assert sitting.of(RunEnded)[0].step == 2

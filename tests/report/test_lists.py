@@ -7,6 +7,7 @@ import msgspec
 from kto_tui.core.config import START_ONLY, settings
 from kto_tui.core.counts import Counts
 from kto_tui.core.directory import RunDirectory
+from kto_tui.core.events import MOST
 from kto_tui.report.plan import format_plan
 from kto_tui.report.runs import format_runs
 from kto_tui.run.registry import RunSummary
@@ -31,6 +32,16 @@ def test_runs_in_ascii() -> None:
     text = format_runs(SUMMARIES, NOW, unicode=False)
     assert text.isascii()
     assert r"a/L\xe4ufe" in text
+
+
+def test_no_run_of_a_hostile_journal_forges_the_list() -> None:
+    name = "run\x1b[2J\n[red]x[/] \u202eforged"
+    summary = RunSummary(RunDirectory(Path(name)), "died", MOST, MOST, -1e308, 9, 1e12, False)
+    lines = format_runs([*SUMMARIES, summary], NOW, unicode=True).splitlines()
+    assert len(lines) == 4
+    assert lines[3].startswith("run [red]x[/] forged  died ")
+    assert "-1.00e+308" in lines[3]
+    assert all(line.isprintable() and len(line) < 110 for line in lines)
 
 
 def test_long_directories_are_cut_in_their_middle() -> None:

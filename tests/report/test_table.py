@@ -5,6 +5,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from kto_tui.core.config import RunConfig
@@ -12,6 +14,7 @@ from kto_tui.core.events import (
     AlertRaised,
     AnyEvent,
     CheckpointFailed,
+    CheckpointPinned,
     CommandDone,
     Evaluated,
     ReferenceCacheReady,
@@ -21,6 +24,8 @@ from kto_tui.core.events import (
     encode_event,
 )
 from kto_tui.report.table import TablePrinter
+from kto_tui.report.width import display_width
+from tests.fakes.events import EVENTS, HOSTILE
 from tests.report.recorded import CONFIG, RUN, first_sitting, loading, logged, saved, second_sitting, started
 
 HERE = Path(__file__).parent
@@ -252,3 +257,91 @@ def test_close_ends_an_open_table_once() -> None:
     table.close()
     table.close()
     assert [line[0] for line in lines[-2:]] == ["│", "└"]
+
+
+def test_a_checkpoint_that_was_asked_for_is_told_as_pinned() -> None:
+    asked = saved(3, 50, reason="requested")
+    assert "2.1 s, pinned)" in in_table(asked)[0]
+    free = msgspec.structs.replace(CONFIG, keep_requested="no")
+    assert "2.1 s, requested)" in printed([started(0), asked], free)[-1]
+    (row,) = in_table(CheckpointPinned(time=3, step=50, path=f"{RUN}/checkpoint-50"))
+    assert row.startswith("│ CHECKPOINT PINNED: ")
+    assert row.rstrip(" │").endswith("checkpoint-50 (outlives the rotation)")
+
+
+def test_of_an_alert_with_details_only_the_message_is_printed() -> None:
+    stuck = AlertRaised(
+        time=3, kind="worker_stuck", severity="warning", message="no step for 5m 00s", detail="File x\n" * 999
+    )
+    (row,) = in_table(stuck)
+    assert row.strip("│ ") == "WARNING: no step for 5m 00s (details: run.log)"
+
+
+def test_a_worker_that_is_started_again_goes_on_with_the_table() -> None:
+    again: list[AnyEvent] = [
+        AlertRaised(time=300, kind="worker_died", severity="warning", message="it died"),
+        StageChanged(time=300, stage="restarting"),
+        started(310, f"{RUN}/checkpoint-50"),
+        *loading(310),
+        StageChanged(time=400, stage="training"),
+        logged(420, 55, 0.5, 0.1, 0.0),
+        RunEnded(time=430, status="completed", step=55, seconds=430),
+    ]
+    rows = in_table(saved(240, 50), logged(250, 52, 0.4, 0.2, 0.0), *again)
+    notes = [row.strip("│ ") for row in rows[2:]]
+    assert notes[:3] == [
+        "WARNING: it died",
+        "RESTARTING: the worker is about to be started again …",
+        "RESTARTED from checkpoint-50: steps after it are done again",
+    ]
+    assert "55/500" in notes[3]
+    assert rows[6].startswith("└")
+    assert "Average speed: 0.250 steps/sec" in rows[-2]
+    assert not [
+        row for row in rows if "TRAINING STARTED" in row or "Loading" in row or "without a word" in row
+    ]
+
+
+def test_a_checkpoint_of_a_very_long_name_keeps_the_banner_whole() -> None:
+    lines = printed([started(0, "x" * 300), StageChanged(time=1, stage="training")])
+    assert cell_len(lines[1]) == WIDTH
+    assert lines[1].startswith("TRAINING RESUMED from xxx")
+
+
+def test_a_worker_that_is_started_again_from_nothing_says_so() -> None:
+    rows = in_table(StageChanged(time=300, stage="restarting"), started(310))
+    assert rows[-1].strip("│ ") == "RESTARTED from the beginning"
+
+
+@pytest.mark.parametrize("jump", [-1e6, 1e6])
+def test_a_clock_that_is_set_changes_neither_speed_nor_pauses(jump: float) -> None:
+    events: list[AnyEvent] = [
+        started(1e7),
+        StageChanged(time=1e7, stage="training"),
+        logged(1e7 + jump + 10, 10, 0.5, 0.1, 0.0),
+        StageChanged(time=1e7 + jump + 20, stage="paused"),
+        StageChanged(time=1e7 + 80, stage="training"),
+        logged(1e7 + 90, 20, 0.5, 0.1, 0.0),
+        RunEnded(time=1e7 + 90, status="completed", step=20, seconds=90),
+    ]
+    uptimes = [0, 0, 10, 20, 80, 90, 90]
+    stamped = [
+        msgspec.structs.replace(event, uptime=uptime) for event, uptime in zip(events, uptimes, strict=True)
+    ]
+    lines = printed(stamped)
+    assert any("RESUMED after 1m 00s" in line for line in lines)
+    assert "Average speed: 0.667 steps/sec" in lines[-2]
+
+
+@given(st.lists(EVENTS, max_size=12), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_no_event_breaks_the_frame(events: list[AnyEvent], unicode: bool) -> None:
+    lines: list[str] = []
+    config = msgspec.structs.replace(CONFIG, model=HOSTILE, dataset=HOSTILE, output_dir=f"{HOSTILE}/run")
+    table = TablePrinter(config, lines.append, unicode=unicode)
+    for event in events:
+        table.handle(event)
+    table.close()
+    controls = [*range(32), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+    assert not set("".join(lines)) & set(map(chr, controls))
+    assert {display_width(row) for row in lines if row[:1] in ("│", "┌", "├", "└", "|", "+", "=")} <= {WIDTH}

@@ -1,14 +1,22 @@
 """Making and removing a run's folder, and what must never be removed."""
 
+import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
-from kto_tui.cli import start
+from kto_tui.cli import main, start
 from kto_tui.core.config import RunConfig
 from kto_tui.core.directory import RunDirectory
 from kto_tui.core.errors import UserError
+from kto_tui.core.events import RunEnded
 from kto_tui.insight.view import attach_command
+from kto_tui.run import launch
+from kto_tui.run.journal import read_journal
 from kto_tui.run.launch import check_output_dir, create, discard, start_detached
 from kto_tui.run.lock import RunLock, is_held
 from tests.fakes import worker
@@ -128,6 +136,139 @@ def test_a_folder_whose_name_begins_with_a_dash(tmp_path: Path, monkeypatch: pyt
         start_detached(made(RunDirectory.at("-x")), None)
 
 
+def tells(config: RunConfig, events: Any, commands: Any) -> None:
+    """A worker that says what it was allowed."""
+    said = str(config.allow_changed_settings)
+    events.put(RunEnded(status="failed", step=0, seconds=0, error=said, exit_code=1))
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_what_is_allowed_reaches_the_worker_of_a_run_on_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: bool
+) -> None:
+    """run.yaml does not keep it."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    directory = RunDirectory(tmp_path / "run")
+    create(RunConfig(output_dir=str(directory.path), dataset=str(tmp_path / "none.jsonl")), directory)
+    process = start_detached(directory, None, allow_changed=allowed)
+    process.kill()
+    process.wait()
+    assert isinstance(process.args, list)
+    monkeypatch.setattr("train_worker.main", tells)
+    assert main(process.args[3:]) == 1
+    ended = read_journal(directory.events)[-1]
+    assert isinstance(ended, RunEnded)
+    assert ended.error == str(allowed)
+
+
 def made(directory: RunDirectory) -> RunDirectory:
     directory.path.mkdir()
     return directory
+
+
+@pytest.fixture
+def _umask() -> Iterator[None]:
+    """What a test sets is undone."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {path.name: stat.S_IMODE(path.lstat().st_mode) for path in (folder, *folder.rglob("*"))}
+
+
+@pytest.mark.parametrize("umask", [0o077, 0o027, 0o022, 0o002, 0o000])
+@pytest.mark.usefixtures("_umask")
+def test_what_is_made_is_never_for_others_to_write(tmp_path: Path, umask: int) -> None:
+    os.umask(umask)
+    directory = RunDirectory(tmp_path / "above" / "between" / "run")
+    config = RunConfig(output_dir=str(directory.path))
+    create(config, directory)
+    launch._open_log(directory).close()
+    folder, file = 0o755 & ~umask, 0o644 & ~umask
+    found = modes(tmp_path / "above")
+    found.pop("run.lock")
+    assert found == {"above": folder, "between": folder, "run": folder, "run.yaml": file, "run.log": file}
+    create(msgspec.structs.replace(config, resume_from_checkpoint="x"), directory)
+    assert modes(directory.path)["run.yaml"] == file
+
+
+@pytest.mark.parametrize("umask", [0o077, 0o027, 0o022, 0o000])
+@pytest.mark.usefixtures("_umask")
+def test_a_whole_run_writes_nothing_wider(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, umask: int
+) -> None:
+    """Through the front door, with a worker that makes its files as libraries do: as the umask has them."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr("train_worker.main", worker.main)
+    monkeypatch.chdir(tmp_path)
+    os.umask(umask)
+    assert (
+        main(
+            [
+                "--no-ui",
+                "--model-size",
+                "tiny",
+                "--output-dir",
+                "a/run",
+                "--max-steps",
+                "5",
+                "--save-steps",
+                "2",
+            ]
+        )
+        == 0
+    )
+    found = modes(tmp_path / "a")
+    assert {"run.yaml", "run.lock", "events.jsonl", "checkpoint-4", "manifest.json"} <= found.keys()
+    for name, mode in found.items():
+        assert mode & (umask | 0o022) == 0, f"{name} is {mode:o}"
+
+
+@pytest.mark.parametrize(
+    "name", ["run.yaml", "run.lock", "events.jsonl", "commands.jsonl", "run.log", ".staging"]
+)
+@pytest.mark.parametrize("there", [True, False])
+def test_a_planted_link_is_not_followed(tmp_path: Path, name: str, there: bool) -> None:
+    directory = RunDirectory(tmp_path / "foreign")
+    directory.path.mkdir()
+    target = tmp_path / "mine"
+    if there:
+        target.write_text("precious")
+    (directory.path / name).symlink_to(target)
+    config = RunConfig(output_dir=str(directory.path), overwrite=True)
+    for attempt in (check_output_dir, lambda config: create(config, directory)):
+        with pytest.raises(UserError, match=rf"{name} is a link, which no run of kto-tui makes; remove it"):
+            attempt(config)
+    assert (target.read_text() if target.exists() else None) == ("precious" if there else None)
+
+
+@pytest.mark.parametrize("name", ["run.yaml", "run.lock", "events.jsonl", "run.log"])
+def test_a_planted_pipe_holds_nobody_up(tmp_path: Path, name: str) -> None:
+    directory = RunDirectory(tmp_path)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match=f"{name} is of another kind, which no run of kto-tui makes"):
+        check_output_dir(RunConfig(output_dir=str(tmp_path), overwrite=True))
+    with pytest.raises(UserError):
+        start_detached(directory, None)
+
+
+def test_a_link_planted_later_is_not_followed_either(tmp_path: Path) -> None:
+    """Between the check and the writing."""
+    target = tmp_path / "mine"
+    target.write_text("precious")
+    directory = RunDirectory(tmp_path / "run")
+    config = RunConfig(output_dir=str(directory.path))
+    create(config, directory)
+    (directory.path / "run.new").symlink_to(target)
+    create(msgspec.structs.replace(config, resume_from_checkpoint="x"), directory)
+    directory.log.symlink_to(target)
+    with pytest.raises(UserError, match=r"run\.log cannot be written"):
+        start_detached(directory, None)
+    directory.settings.unlink()
+    directory.settings.symlink_to(target)
+    with pytest.raises(FileExistsError):
+        launch._write_settings(config, directory.settings)
+    assert target.read_text() == "precious"

@@ -1,6 +1,9 @@
 import hashlib
 import json
+import os
 import queue
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from kto_tui.core.events import (
     Event,
     SaveReason,
 )
-from kto_tui.training.checkpoints import CheckpointStore, WriteFailed, read_manifest
+from kto_tui.training.checkpoints import CheckpointStore, WriteFailed
 from kto_tui.training.emitter import Emitter
 from kto_tui.training.rotation import Saved, surplus
 
@@ -87,7 +90,7 @@ def test_a_checkpoint_that_cannot_be_kept_says_so(tmp_path: Path) -> None:
     kept = store(tmp_path, Heard())
     save(kept, 5)
     (tmp_path / "checkpoint-5" / "manifest.json").unlink()
-    with pytest.raises(WriteFailed, match="No such file"):
+    with pytest.raises(WriteFailed, match="no manifest"):
         kept.pin_last()
 
 
@@ -149,11 +152,81 @@ def test_what_is_resumed_from_is_no_leftover(tmp_path: Path) -> None:
     assert names(tmp_path) == ["checkpoint-9"]
 
 
-def test_a_damaged_manifest_counts_as_old(tmp_path: Path) -> None:
-    folder = tmp_path / "checkpoint-7"
-    folder.mkdir()
-    (folder / "manifest.json").write_text("{")
-    assert read_manifest(folder) == Saved(folder, 7, "scheduled", 0.0)
+def test_a_damaged_checkpoint_does_not_count_and_goes_first(tmp_path: Path) -> None:
+    kept = store(tmp_path, Heard(), limit=2)
+    for step in (1, 2, 3):
+        save(kept, step)
+    (tmp_path / "checkpoint-3" / "manifest.json").write_text("{")
+    again = store(tmp_path, Heard(), limit=2, resumed=tmp_path / "checkpoint-2")
+    save(again, 5)
+    assert names(tmp_path) == ["checkpoint-2", "checkpoint-5"]
+
+
+def test_one_that_a_resume_passed_over_goes_and_is_not_counted(tmp_path: Path) -> None:
+    kept = store(tmp_path, Heard(), limit=2)
+    for step in (1, 2):
+        save(kept, step)
+    (tmp_path / "checkpoint-2" / "adapter.bin").write_bytes(b"changed")
+    again = store(tmp_path, Heard(), limit=2, resumed=tmp_path / "checkpoint-1")
+    again.clean()
+    assert names(tmp_path) == ["checkpoint-1", "checkpoint-2"]
+    save(again, 3)
+    assert names(tmp_path) == ["checkpoint-1", "checkpoint-3"]
+
+
+def test_a_crash_while_a_checkpoint_is_replaced_leaves_the_old_one(tmp_path: Path) -> None:
+    save(store(tmp_path, Heard()), 5)
+    staging = tmp_path / ".staging"
+    staging.mkdir()
+    (tmp_path / "checkpoint-5").rename(staging / "replaced-checkpoint-5")
+    (staging / "checkpoint-5").mkdir()
+    store(tmp_path, Heard()).clean()
+    assert (tmp_path / "checkpoint-5" / "adapter.bin").read_bytes() == b"weights"
+    assert names(tmp_path) == ["checkpoint-5"]
+
+
+def test_what_was_asked_for_rotates_where_the_user_wants_it_so(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    kept = CheckpointStore(directory, 1, Emitter(Heard()), None, keep_requested=False)
+    save(kept, 1, "requested")
+    save(kept, 2)
+    assert names(tmp_path) == ["checkpoint-2"]
+
+
+def test_without_room_nothing_is_written_and_both_figures_are_told(tmp_path: Path) -> None:
+    events = Heard()
+    kept = store(tmp_path, events)
+    wanted = 2 * shutil.disk_usage(tmp_path).free
+    with pytest.raises(WriteFailed, match="No space left"):
+        kept.save(5, "scheduled", writer(kept, 5), wanted)
+    assert names(tmp_path) == []
+    (alert,) = events.of(AlertRaised)
+    assert isinstance(alert, AlertRaised)
+    assert re.search(r"it needs [\d.]+ .B, and [\d.]+ .B are free", alert.message)
+    save(kept, 6)
+    assert names(tmp_path) == ["checkpoint-6"]
+
+
+def test_what_does_not_read_back_as_written_is_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that takes a write and gives back something else: the old checkpoints must not make room."""
+    events = Heard()
+    kept = store(tmp_path, events, limit=1)
+    save(kept, 1)
+    sync = os.fsync
+
+    def corrupting(descriptor: int) -> None:
+        name = os.readlink(f"/proc/self/fd/{descriptor}")
+        if name.endswith("adapter.bin"):
+            os.pwrite(descriptor, b"?", 0)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", corrupting)
+    with pytest.raises(WriteFailed, match=r"adapter\.bin is not what was written"):
+        save(kept, 2)
+    assert names(tmp_path) == ["checkpoint-1"]
+    assert len(events.of(CheckpointFailed)) == 1
 
 
 def test_age_is_the_time_of_writing() -> None:

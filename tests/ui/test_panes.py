@@ -5,7 +5,20 @@ from pathlib import Path
 import pytest
 
 from kto_tui.core.config import RunConfig
-from kto_tui.core.events import AlertRaised, AnyEvent, GpuSampled, Progress, RunStarted
+from kto_tui.core.events import (
+    MOST,
+    AlertRaised,
+    AnyEvent,
+    CheckpointPinned,
+    CheckpointSaved,
+    Device,
+    Evaluated,
+    GpuSampled,
+    Progress,
+    RunStarted,
+    StepLogged,
+)
+from kto_tui.insight.state import KEPT
 from tests.ui import fake_run as fake
 from tests.ui.driving import Driven, stage, trained
 
@@ -138,11 +151,10 @@ async def test_the_messages_tell_where_the_reference_comes_from(
 
 async def test_a_completed_run_says_where_the_model_is() -> None:
     run = Path("out")
-    driven = Driven(
-        run, [*fake.opening(), *fake.training(run), fake.ended("completed", 500, AT)], alive=False
-    )
+    end = fake.ended("completed", 500, fake.START + 12_230)
+    driven = Driven(run, [*fake.opening(), *fake.training(run), end], alive=False)
     async with driven.open(80, 24) as pilot:
-        await driven.shows(pilot, "✓ COMPLETED at step 500 of 500 after 1h 40m")
+        await driven.shows(pilot, "✓ COMPLETED at step 500 of 500 after 3h 23m")
         await driven.shows(pilot, "The model: out/final_model")
         assert "--resume" not in driven.text()
 
@@ -203,6 +215,101 @@ async def test_a_resume_that_has_not_spoken_yet_is_not_called_ended(tmp_path: Pa
         assert "STOPPED" not in driven.text()
         await pilot.press("d")
     assert driven.app.return_value == "detached"
+
+
+async def test_a_worker_that_is_started_again_is_followed(tmp_path: Path) -> None:
+    driven = Driven(tmp_path, trained(tmp_path))
+    driven.now = AT + 5
+    async with driven.open() as pilot:
+        driven.source.tell(stage("restarting", AT))
+        await driven.shows(pilot, "○ RESTARTING")
+        await driven.shows(pilot, "the worker is about to be started again, 5s")
+        begun = RunStarted(
+            time=AT + 6, run_id="x", versions={}, host="", devices=(), resumed_from="checkpoint-200"
+        )
+        driven.source.tell(begun, stage("loading_model", AT + 7))
+        await driven.shows(pilot, "○ STARTING")
+        await driven.shows(pilot, "── restarted from checkpoint-200 ─")
+        await driven.shows(pilot, "loading the model")
+        driven.source.tell(stage("training", AT + 20), fake.logged(205, 500, AT + 50))
+        await driven.shows(pilot, "● RUNNING")
+        await driven.shows(pilot, "step 205/500")
+        await driven.shows(pilot, "elapsed 1h 40m")
+
+
+async def test_pinned_checkpoints_are_listed_so(tmp_path: Path) -> None:
+    asked = fake.saved(230, tmp_path, AT, reason="requested")
+    pinned = CheckpointPinned(time=AT, step=200, path=str(tmp_path / "checkpoint-200"))
+    driven = Driven(tmp_path, [*trained(tmp_path), asked, pinned])
+    async with driven.open() as pilot:
+        await driven.shows(pilot, "230  checkpoint-230   1.3 GB  2.1 s  pinned")
+        await driven.shows(pilot, "200  checkpoint-200  pinned")
+
+
+STACKS = 'Thread 0x7f (most recent call first):\n  File "[@click=app.quit]x[/].py", line 7 in wait\n\x1b[2J'
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_enter_shows_all_that_an_alert_has_to_say(tmp_path: Path, size: tuple[int, int]) -> None:
+    driven = Driven(tmp_path, trained(tmp_path))
+    async with driven.open(*size) as pilot:
+        assert "details" not in driven.text()
+        await pilot.press("enter")
+        assert len(driven.app.screen_stack) == 1
+        driven.source.tell(
+            AlertRaised(time=AT, kind="k", severity="error", message="it stands still", detail=STACKS)
+        )
+        await driven.says(pilot, "it stands still (enter: details)")
+        await driven.until(pilot, lambda: len(driven.app.screen.active_bindings) > 0)
+        await driven.until(pilot, lambda: "details" in driven.text().splitlines()[-1])
+        await pilot.press("enter")
+        await driven.shows(pilot, "Thread 0x7f (most recent call first):")
+        await driven.shows(pilot, '  File "[@click=app.quit]x[/].py", line 7 in wait')
+        await pilot.press("escape")
+        await driven.until(pilot, lambda: "Thread 0x7f" not in driven.text())
+
+
+def absurd() -> list[AnyEvent]:
+    """Figures at the edge of what can be read from a journal."""
+    names = ("loss", "learning_rate", "kl", "rewards/chosen", "rewards/rejected", "rewards/margins")
+    metrics = dict.fromkeys((*names, "gpu_memory_bytes", "samples_per_second", "rewards/auc"), -1e308)
+    device = Device(
+        index=MOST, name=HOSTILE * 99, memory_used_bytes=MOST, memory_total_bytes=1,
+        utilization=1e308, temperature_c=-1e308, power_w=1e308,
+    )  # fmt: skip
+    return [
+        GpuSampled(time=0, devices=(device,) * 50),
+        Progress(time=253_402_214_400, stage="training", done=MOST, total=1, detail=HOSTILE * 99),
+        StepLogged(time=0, step=MOST, total_steps=0, epoch=1e308, metrics=metrics, eta_seconds=1e308),
+        Evaluated(time=1e11, step=MOST, metrics=metrics),
+        CheckpointSaved(time=1, step=MOST, path=HOSTILE, bytes=MOST, seconds=-1e308, reason="best"),
+        AlertRaised(
+            time=2e11, kind="x", severity="error", message="m" * 9000, step=MOST, detail="[x]\n" * 9000
+        ),
+    ]
+
+
+@pytest.mark.parametrize("size", [*SIZES, (40, 10)])
+async def test_absurd_figures_neither_crash_nor_burst_the_screen(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    driven = Driven(tmp_path, [*fake.opening(), *absurd(), fake.logged(5, 500, AT)])
+    async with driven.open(*size) as pilot:
+        await driven.until(pilot, lambda: driven.app.state.latest is not None)
+        assert "0" * 50 not in driven.text()
+        assert "\x1b" not in driven.text()
+        await pilot.press("enter", "end", "escape", "question_mark", "escape")
+        driven.source.tell(fake.ended("failed", MOST, 1e10, HOSTILE * 99))
+        await driven.until(pilot, lambda: driven.app.state.ended is not None)
+
+
+async def test_of_very_many_checkpoint_events_the_newest_are_shown(tmp_path: Path) -> None:
+    many = [fake.saved(step, tmp_path, AT) for step in range(1, 5 * KEPT)]
+    driven = Driven(tmp_path, [*fake.opening(), *many])
+    async with driven.open() as pilot:
+        await driven.shows(pilot, f"{5 * KEPT - 1}  checkpoint-{5 * KEPT - 1}")
+        driven.source.tell(fake.saved(5 * KEPT, tmp_path, AT))
+        await driven.shows(pilot, f"{5 * KEPT}  checkpoint-{5 * KEPT}")
 
 
 HOSTILE = "[bold red]x[/] \x1b[2J\x1b]0;owned\x07 [/nonsense] [@click=app.quit]y[/]"

@@ -15,12 +15,13 @@ from kto_tui.core.commands import CommandName
 from kto_tui.core.config import RunConfig
 from kto_tui.core.directory import RunDirectory
 from kto_tui.insight.evaluation import evaluation_lines
-from kto_tui.insight.lines import Line, checkpoint_line, notices
-from kto_tui.insight.state import RunState
+from kto_tui.insight.lines import Line, checkpoint_line, detail_lines, has_details, notices
+from kto_tui.insight.state import KEPT, RunState
 from kto_tui.insight.view import OVER, Shown, ending_view, header_view, progress_view, shown_status
 from kto_tui.ui.feed import News
 from kto_tui.ui.requests import Requests
 from kto_tui.ui.screens.confirm import ConfirmScreen
+from kto_tui.ui.screens.details import DetailsScreen
 from kto_tui.ui.screens.help import HelpScreen
 from kto_tui.ui.widgets.checkpoint_log import CheckpointLog
 from kto_tui.ui.widgets.ending import EndingBanner
@@ -43,6 +44,7 @@ class DashboardScreen(Screen[None]):
         Binding("k", "unpark", "resume"),
         Binding("s", "stop", "stop"),
         Binding("p,c,k,s", "say_over", show=False),
+        Binding("enter", "details", "details"),
         Binding("d", "detach", "detach"),
         Binding("d", "leave", "quit"),
         Binding("q", "leave", show=False),
@@ -110,19 +112,22 @@ class DashboardScreen(Screen[None]):
 
     def take(self, news: News) -> None:
         """Show the run as it is now."""
-        before, log = self.status, self.state.checkpoint_log
+        before, shown, detailed = self.status, self.state.checkpoint_events, has_details(self.state)
         self.state, self._alive, self._caught_up = news.state, news.alive, news.caught_up
         self._log_tail = news.log_tail
         self._metrics.extend(news.rows, news.widths)
-        self._show_checkpoints(len(log))
+        self._show_checkpoints(self.state.checkpoint_events - shown)
         self._show_all()
-        if self.status != before:
+        if self.status != before or has_details(self.state) != detailed:
             self.refresh_bindings()
 
-    def _show_checkpoints(self, shown: int) -> None:
-        new = self.state.checkpoint_log[shown:]
+    def _show_checkpoints(self, new: int) -> None:
+        """Add what happened to `new` checkpoints; the newest are shown."""
         if new:
-            self._checkpoint_lines += [checkpoint_line(event) for event in new]
+            kept = self._config is None or self._config.keep_requested == "yes"
+            events = self.state.checkpoint_log[-new:]
+            lines = (checkpoint_line(event, keep_requested=kept) for event in events)
+            self._checkpoint_lines = [*self._checkpoint_lines, *lines][-2 * KEPT :]
             self._checkpoints.show(self._checkpoint_lines)
 
     def _show_all(self) -> None:
@@ -160,6 +165,8 @@ class DashboardScreen(Screen[None]):
                 return not self.over
             case "say_over":
                 return self.over
+            case "details":
+                return has_details(self.state)
         return True
 
     def action_steer(self, name: CommandName) -> None:
@@ -195,12 +202,19 @@ class DashboardScreen(Screen[None]):
     def action_detach(self) -> None:
         self.action_leave()
 
+    def action_details(self) -> None:
+        self.app.push_screen(DetailsScreen(detail_lines(self.state)))
+
     def action_help(self) -> None:
         self.app.push_screen(HelpScreen())
 
     def commands(self) -> Iterable[SystemCommand]:
         """The keys by name, for the command palette."""
         yield SystemCommand("Help", "Explain the keys and the columns (?)", self.action_help)
+        if has_details(self.state):
+            yield SystemCommand(
+                "Details", "All that the newest alerts have to say (enter)", self.action_details
+            )
         if self.over:
             yield SystemCommand("Quit", "Leave the dashboard (d)", self.action_leave)
             return

@@ -21,6 +21,10 @@ KEYS = (
     ("tab", "go to the next pane; arrows, page keys, home and end scroll it"),
     ("end", "in the metrics: back to the newest row"),
     ("ctrl+p", "all commands, themes too"),
+    (
+        "enter",
+        "where a message says so: all that an alert has to say, as the stacks of a worker that stands still",
+    ),
     ("?, escape", "close this"),
 )
 COLUMNS = (

@@ -7,7 +7,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from kto_tui.core.events import Device
-from kto_tui.insight.text import clean_text
+from kto_tui.insight.text import clean_text, format_percent, format_whole
 from kto_tui.ui.widgets.bar import split_bar
 
 _GIB = 1 << 30
@@ -57,9 +57,9 @@ def figures_text(device: Device) -> str:
     """ "21.4/24.0 GiB  97%  71°C  341 W": memory first, then what else is known."""
     parts = [f"{device.memory_used_bytes / _GIB:.1f}/{device.memory_total_bytes / _GIB:.1f} GiB"]
     if device.utilization is not None:
-        parts.append(f"util {device.utilization:.0f}%")
+        parts.append(f"util {format_percent(device.utilization)}")
     if device.temperature_c is not None:
-        parts.append(f"{device.temperature_c:.0f}°C")
+        parts.append(f"{format_whole(device.temperature_c)}°C")
     if device.power_w is not None:
-        parts.append(f"{device.power_w:.0f} W")
+        parts.append(f"{format_whole(device.power_w)} W")
     return "  ".join(parts)

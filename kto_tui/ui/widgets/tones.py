@@ -18,6 +18,7 @@ TONES: dict[Tone, str] = {
 STATUS: dict[Shown, tuple[str, str]] = {
     "reading": ("…", "$foreground 60%"),
     "starting": ("○", "bold $text-primary"),
+    "restarting": ("○", "bold $text-warning"),
     "running": ("●", "bold $text-success"),
     "paused": ("‖", "bold $text-warning"),
     "parked": ("‖", "bold $text-warning"),

@@ -1,0 +1,28 @@
+"""What the supervisor tells the user by itself."""
+
+from pathlib import Path
+
+from kto_tui.core.events import AlertRaised, RunEnded
+from kto_tui.core.manifest import PassedOver
+
+
+def checkpoint_passed_over(damaged: PassedOver, taken: str | None) -> AlertRaised:
+    """A newer checkpoint than the one taken is not what was written."""
+    instead = f"It goes on from {Path(taken).name}." if taken else "It starts from the beginning."
+    return AlertRaised(
+        kind="checkpoint_passed_over",
+        severity="warning",
+        message=f"{damaged.path.name} is damaged and was passed over: {damaged.problem}",
+        advice=f"{instead} Check the disk if this happens again.",
+    )
+
+
+def worker_died(failure: RunEnded, delay: float, which: str) -> AlertRaised:
+    """The worker is gone, and another one will go on."""
+    return AlertRaised(
+        kind="worker_died",
+        severity="warning",
+        message=failure.error or "the worker died",
+        advice=f"It is started again from the newest checkpoint in {delay:.0f} s ({which}).",
+        step=failure.step,
+    )
