@@ -17,7 +17,8 @@ from kto_tui.core.events import RunEnded
 from kto_tui.core.resolve import recorded_settings
 from kto_tui.insight.view import resume_command
 from kto_tui.run.launch import check_output_dir, create, discard, narrow_umask, start_detached
-from kto_tui.run.supervisor import Observer, Supervisor
+from kto_tui.run.record import Observer
+from kto_tui.run.supervisor import Supervisor
 
 
 def start(options: Mapping[str, Any]) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-_CHECKPOINT = re.compile(r"^checkpoint-(\d+)$")
+_CHECKPOINT = re.compile(r"^checkpoint-([0-9]{1,15})\Z")
 MANIFEST_NAME = "manifest.json"
 SETTINGS_NAME = "run.yaml"
 

@@ -26,3 +26,23 @@ def worker_died(failure: RunEnded, delay: float, which: str) -> AlertRaised:
         advice=f"It is started again from the newest checkpoint in {delay:.0f} s ({which}).",
         step=failure.step,
     )
+
+
+def journal_waits(problem: str) -> AlertRaised:
+    """The journal cannot be written at the moment."""
+    return AlertRaised(
+        kind="journal_waits",
+        severity="error",
+        message=f"events.jsonl cannot be written: {problem}",
+        advice="Training goes on, and events wait in memory. Make room on the disk: they are then written.",
+    )
+
+
+def requests_not_taken(problem: str) -> AlertRaised:
+    """commands.jsonl may hold what somebody else wrote."""
+    return AlertRaised(
+        kind="requests_not_taken",
+        severity="warning",
+        message=f"requests in commands.jsonl are not taken: {problem}",
+        advice="It has to be a file of the user who runs this, writable by nobody else (chmod 600).",
+    )

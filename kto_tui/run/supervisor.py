@@ -6,14 +6,14 @@ import signal
 import socket
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from kto_tui.core.commands import Command, decode_command, new_command
+from kto_tui.core.commands import Command, new_command
 from kto_tui.core.config import RunConfig
 from kto_tui.core.directory import RunDirectory
 from kto_tui.core.events import (
@@ -31,15 +31,15 @@ from kto_tui.core.events import (
 from kto_tui.core.manifest import PassedOver, newest_whole, passed_over
 from kto_tui.run.alerts import checkpoint_passed_over, worker_died
 from kto_tui.run.gpu import make_sampler
-from kto_tui.run.journal import JournalWriter, LineFollower
 from kto_tui.run.lock import RunLock
 from kto_tui.run.pulse import Pulse, StuckWorker
+from kto_tui.run.record import Observer, Record
 from kto_tui.run.registry import note_run
+from kto_tui.run.requests import RequestReader
 from kto_tui.run.restarts import Restarts
 from kto_tui.run.signals import Signals
 from kto_tui.run.worker import Inbox, WorkerEntry, WorkerExited, WorkerProcess
 
-Observer = Callable[[Event], None]
 Outcome = Literal["done", "rejected"]
 TICK_SECONDS = 0.2
 SAMPLE_SECONDS = 2.0
@@ -85,9 +85,9 @@ class Supervisor:
     def run(self) -> RunEnded:
         """Live through the sitting and return its end. Raises UserError if the run is in use."""
         with (
-            LineFollower(self._directory.commands, from_end=True) as self._requests,
+            RequestReader(self._directory.commands) as self._requests,
             RunLock(self._directory.lock),
-            JournalWriter(self._directory.events) as self._journal,
+            Record(self._directory.events, self._observers) as self._record,
         ):
             self._signals.listen()
             note_run(self._directory)
@@ -154,9 +154,9 @@ class Supervisor:
                 self._on_exit(item.exit_code)
             else:
                 self._on_event(item)
-        for line in self._requests.read_new():
-            if command := decode_command(line):
-                self._on_command(command)
+        for command in self._requests.read_commands():
+            self._on_command(command)
+        self._record.tell_of_requests(self._requests.problem)
         self._on_signals()
         self._on_time(time.monotonic())
 
@@ -190,9 +190,7 @@ class Supervisor:
             self._append(alert)
 
     def _append(self, event: Event) -> None:
-        event = self._journal.append(event)
-        for observe in self._observers:
-            observe(event)
+        self._record.append(event)
 
     # What the worker says
 

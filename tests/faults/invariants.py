@@ -70,6 +70,8 @@ def check_checkpoints(
     unannounced = [path.name for path in directory.checkpoints() if path.name not in there]
     due = set([*rotating, *unannounced][:-limit]) if mid_rotation else set()
     for name in there:
+        if name not in due and not (directory.path / name).exists():
+            raise Broken(f"{name} was announced as saved; it is gone, and no checkpoint_deleted tells of it")
         if name not in due and (problem := problem_of(directory.path / name)):
             raise Broken(f"{name} was announced as saved and not as deleted, and now: {problem}")
         if (directory.path / name / MANIFEST_NAME).is_file():

@@ -1,5 +1,6 @@
 """The supervisor with a worker process that trains nothing: real queues, signals, files and locks."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from kto_tui.core.config import RunConfig, to_yaml
 from kto_tui.core.directory import RunDirectory
 from kto_tui.core.errors import UserError
 from kto_tui.core.events import (
+    AlertRaised,
     AnyEvent,
     CheckpointSaved,
     CommandDone,
@@ -26,7 +28,7 @@ from kto_tui.core.events import (
     StepLogged,
 )
 from kto_tui.insight.state import fold
-from kto_tui.run import supervisor
+from kto_tui.run import record
 from kto_tui.run.journal import JournalWriter, read_journal
 from kto_tui.run.lock import RunLock, is_held
 from kto_tui.run.registry import newest_live_run, summarize
@@ -209,11 +211,11 @@ def test_a_request_made_while_the_run_is_being_opened_is_carried_out(
     config, directory = make_run(tmp_path, max_steps=100_000)
 
     class SlowToOpen(JournalWriter):
-        def __init__(self, path: Path) -> None:
+        def __init__(self, path: Path, clock: Callable[[], float] | None = None) -> None:
             ask(directory, "stop")
-            super().__init__(path)
+            super().__init__(path, clock)
 
-    monkeypatch.setattr(supervisor, "JournalWriter", SlowToOpen)
+    monkeypatch.setattr(record, "JournalWriter", SlowToOpen)
     assert live(config).status == "stopped"
 
 
@@ -317,3 +319,44 @@ def wait_until(true: Callable[[], bool], seconds: float = 30) -> None:
     while not true():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.02)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk takes root")
+def test_a_full_disk_costs_no_event_and_is_told(tmp_path: Path) -> None:
+    config, directory = make_run(tmp_path, max_steps=400, save_steps=1000)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "kto-test", str(directory.path)])
+    if mounted.returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        directory.settings.write_text(to_yaml(config))
+        ballast = directory.path / "ballast"
+
+        def fill() -> None:
+            with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+                while True:
+                    file.write(b"x" * 512)
+
+        seen: list[Event] = []
+        script = Script((at_step(5), fill), (at_step(300), ballast.unlink))
+        runs = Supervisor(config, worker.main, [seen.append, script])
+        assert runs.run().status == "completed"
+        kept = read_journal(directory.events)
+    finally:
+        subprocess.run(["umount", str(directory.path)], check=True)
+    steps = [event.step for event in kept if isinstance(event, StepLogged)]
+    assert steps == list(range(1, 401))
+    kinds = [event.kind for event in kept if isinstance(event, AlertRaised)]
+    assert kinds == ["journal_waits"]
+
+
+def test_a_file_of_requests_that_others_may_write_is_not_taken_from(tmp_path: Path) -> None:
+    config, directory = make_run(tmp_path, max_steps=300)
+
+    def open_and_ask() -> None:
+        directory.commands.chmod(0o666)
+        ask(directory, "stop")
+
+    ended = live(config, Script((at_step(3), open_and_ask)))
+    assert ended.status == "completed"
+    alerts = [event for event in read_journal(directory.events) if isinstance(event, AlertRaised)]
+    assert [alert.kind for alert in alerts] == ["requests_not_taken"]

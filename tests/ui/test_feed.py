@@ -1,6 +1,7 @@
 """The feed: what it posts, how often, and how it ends."""
 
 import itertools
+import os
 import threading
 import time
 from pathlib import Path
@@ -118,3 +119,9 @@ def test_log_tail_is_safe_and_as_a_terminal_would_leave_it(tmp_path: Path) -> No
     assert len(lines) == 15
     assert lines[-4:] == ("red", '  File "x.py", line 3', "100%|####", "\ufffd\ufffd broken")
     assert log_tail(tmp_path / "missing") == ()
+
+
+def test_a_pipe_in_place_of_the_log_keeps_nobody_waiting(tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    os.mkfifo(log)
+    assert log_tail(log) == ()

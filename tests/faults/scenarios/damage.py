@@ -70,6 +70,22 @@ def passed_over(damage: Damage, lab: Lab) -> None:
         _check_named(run, damaged, problem)
 
 
+def passed_over_by_a_restart(lab: Lab) -> None:
+    """The worker dies, and what it wrote last is damaged: --auto-restart takes the one before, and says so."""
+    run = lab.run()
+    run.start("--auto-restart", "2")
+    run.worker()
+    meet(run, at_step(17))
+    lab.injected("worker SIGKILL and damaged checkpoint, --auto-restart")
+    run.kill_worker()
+    damaged = run.directory.checkpoints()[-1]
+    flip_a_byte(damaged)
+    problem = problem_of(damaged)
+    assert problem is not None
+    lab.complete(run, redone=2 * run.settings.save_steps)
+    _check_named(run, damaged, problem)
+
+
 def _check_refused(run: Run, checkpoint: Path) -> None:
     """By name, it is refused in one line that names it."""
     process = run.command("--no-ui", "--resume-from-checkpoint", str(checkpoint))
@@ -121,6 +137,7 @@ SCENARIOS = (
     Scenario("damage-deleted", functools.partial(passed_over, delete_a_file), kills=2),
     Scenario("damage-empty-manifest", functools.partial(passed_over, empty_the_manifest), kills=2),
     Scenario("damage-no-manifest", functools.partial(passed_over, delete_the_manifest), kills=2),
+    Scenario("damage-restart", passed_over_by_a_restart, kills=1),
     Scenario("damage-all", all_damaged, kills=2),
     Scenario("leftovers", leftovers, kills=2),
 )

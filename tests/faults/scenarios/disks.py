@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 from kto_tui.core.events import AlertRaised, CheckpointFailed, CheckpointSaved, StepLogged
 from tests.faults.disk import fill, limit_file_size, mounted
-from tests.faults.harness import Broken, Run, Settings
+from tests.faults.harness import Broken, Run, Settings, plain
 from tests.faults.invariants import announced, check_checkpoints
 from tests.faults.kinds import alerts
 from tests.faults.lab import Lab
@@ -93,6 +93,28 @@ def full_for_the_journal(lab: Lab) -> None:
             raise Broken(f"the journal is not whole; steps logged: {steps}")
 
 
+def full_at_the_end(lab: Lab) -> None:
+    """No room for the last checkpoint and final_model: said so; once there is room, a resume writes them."""
+    with mounted(lab.folder / "disk", f"size={DISK_BYTES}") as disk:
+        run = lab.run(output=disk / "out")
+        run.start()
+        run.worker()
+        meet(run, at_step(36))
+        lab.injected("disk full for final_model")
+        ballast = fill(disk, JOURNAL_BYTES)
+        code = run.end()
+        lab.check_fault(run)
+        if code != 1 or run.directory.final_model.exists():
+            raise Broken(
+                f"final_model could not be written, and the run ended with {code}: {run.output[-600:]}"
+            )
+        if "--resume-from-checkpoint latest" not in plain(run.output) or "Traceback" in run.output:
+            raise Broken(f"the end does not say how to go on: {run.output[-600:]}")
+        ballast.unlink()
+        run.resume()
+        lab.complete(run)
+
+
 def full_at_the_start(leave_bytes: int, lab: Lab) -> None:
     """A run that cannot save even one checkpoint says so before it trains for hours."""
     with mounted(lab.folder / "disk", f"size={DISK_BYTES}") as disk:
@@ -164,6 +186,7 @@ def failing_writer(lab: Lab) -> None:
 SCENARIOS = (
     Scenario("disk-full", full_for_checkpoints, short=True),
     Scenario("disk-full-journal", full_for_the_journal),
+    Scenario("disk-full-final", full_at_the_end),
     Scenario("disk-full-start", functools.partial(full_at_the_start, JOURNAL_BYTES)),
     Scenario("disk-short-start", functools.partial(full_at_the_start, BASE_BYTES + JOURNAL_BYTES)),
     Scenario("disk-read-only", read_only),

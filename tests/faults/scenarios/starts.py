@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 
 from kto_tui.core.events import RunStarted
 from tests.faults.harness import PATIENCE_SECONDS, Broken, Run, wait_until
@@ -86,9 +87,40 @@ def crash_and_all_of_it(lab: Lab) -> None:
     lab.complete(run, torn_lines=1)
 
 
+def killed_starting(lab: Lab, kills: int = 5) -> None:
+    """In its first moments, before the journal, before the worker, or just after."""
+    run = lab.run()
+    for _ in range(kills):
+        run.start("--overwrite")
+        killed_early(lab, run, "supervisor SIGKILL within its first second")
+    run.forget_journal()
+    run.start("--overwrite")
+    lab.complete(run)
+
+
+def killed_resuming_early(lab: Lab, kills: int = 4) -> None:
+    run = crashed(lab, 12)
+    for _ in range(kills):
+        run.resume()
+        killed_early(lab, run, "supervisor SIGKILL within its first second, resuming")
+        lab.check_fault(run)
+    run.resume()
+    lab.complete(run)
+
+
+def killed_early(lab: Lab, run: Run, fault: str) -> None:
+    time.sleep(lab.random.uniform(0.1, 1.2))
+    lab.injected(fault)
+    run.kill_supervisor()
+    run.end()
+    run.wait_until_gone()
+
+
 SCENARIOS = (
-    Scenario("two-starts", two_at_once),
-    Scenario("stale-lock-torn-line", crash_and_all_of_it, kills=2),
+    Scenario("two-starts", two_at_once, short=True),
+    Scenario("starts-killed", killed_starting, kills=5),
+    Scenario("resumes-killed-early", killed_resuming_early, kills=6),
+    Scenario("stale-lock-torn-line", crash_and_all_of_it, kills=2, short=True),
     Scenario("stale-lock", stale_lock, kills=2),
     Scenario("torn-journal", torn_journal, kills=2),
     Scenario("newer-journal", newer_journal, kills=2),
