@@ -15,7 +15,7 @@ test: $(VENV)/installed  ## everything but what is marked slow or gpu
 test-slow: $(VENV)/installed  ## what takes minutes
 	$(BIN)/python -m pytest -m "slow"
 
-faults: $(VENV)/installed  ## faults injected into real runs, half an hour: docs/faults.md; make faults FAULTS="--kills 20"
+faults: $(VENV)/installed  ## faults injected into real runs, half an hour or more: docs/faults.md; make faults FAULTS="--kills 20"
 	$(BIN)/python -m tests.faults $(FAULTS)
 
 check: $(VENV)/installed  ## format, lint, types, import contracts

@@ -108,14 +108,17 @@ def _check_links(directory: RunDirectory) -> None:
 
 
 def _write_settings(config: RunConfig, path: Path) -> None:
-    """Exclusively for a new run; a run that goes on has its settings replaced at once."""
-    if not config.resume_from_checkpoint:
-        _write_new(path, to_yaml(config))
-        return
+    """Whole or not at all; exclusively for a new run, while a run that goes on has its settings replaced."""
     beside = path.with_suffix(".new")
     beside.unlink(missing_ok=True)
     _write_new(beside, to_yaml(config))
-    beside.replace(path)
+    if config.resume_from_checkpoint:
+        beside.replace(path)
+        return
+    try:
+        os.link(beside, path)
+    finally:
+        beside.unlink()
 
 
 def _write_new(path: Path, text: str) -> None:

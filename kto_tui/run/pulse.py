@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from kto_tui.core.events import AlertRaised, Event, Progress, StageChanged
+from kto_tui.core.events import AlertRaised, Event, Progress, StageChanged, StepLogged
 from kto_tui.insight.text import clean_text, format_duration
 
 TIMES_THE_MEDIAN = 10
@@ -40,6 +40,8 @@ class Pulse:
             self._progress = None
         elif isinstance(event, Progress) and event.stage == "training":
             self._measure(event.done)
+        elif isinstance(event, StepLogged):  # Progress comes once a second, and saves may come more often.
+            self._measure(event.step)
 
     def stop(self) -> None:
         """The worker is gone, or nothing is expected of it."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kto_tui.core.directory import RunDirectory
+from kto_tui.core.events import CheckpointSaved
 from kto_tui.insight.state import RunState, Status, fold
 from kto_tui.run.journal import JournalReader
 from kto_tui.run.lock import is_held
@@ -49,6 +50,11 @@ def summarize(directory: RunDirectory) -> RunSummary:
         updated=state.last_time,
         alive=alive,
     )
+
+
+def journaled_checkpoints(directory: RunDirectory) -> tuple[CheckpointSaved, ...]:
+    """The checkpoints that are there by what the journal says, oldest first."""
+    return _told(directory.events).checkpoints
 
 
 def _told(journal: Path) -> RunState:

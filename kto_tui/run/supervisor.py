@@ -17,6 +17,7 @@ from kto_tui.core.commands import Command, new_command
 from kto_tui.core.config import RunConfig
 from kto_tui.core.directory import RunDirectory
 from kto_tui.core.events import (
+    CheckpointDeleted,
     CheckpointSaved,
     CommandDone,
     Event,
@@ -32,9 +33,11 @@ from kto_tui.core.manifest import PassedOver, newest_whole, passed_over
 from kto_tui.run.alerts import checkpoint_passed_over, worker_died
 from kto_tui.run.gpu import make_sampler
 from kto_tui.run.lock import RunLock
+from kto_tui.run.log import log_tail
 from kto_tui.run.pulse import Pulse, StuckWorker
+from kto_tui.run.reconcile import untold
 from kto_tui.run.record import Observer, Record
-from kto_tui.run.registry import note_run
+from kto_tui.run.registry import journaled_checkpoints, note_run
 from kto_tui.run.requests import RequestReader
 from kto_tui.run.restarts import Restarts
 from kto_tui.run.signals import Signals
@@ -80,6 +83,7 @@ class Supervisor:
         self._left: Command | None = None
         self._pulse = Pulse()
         self._stuck: StuckWorker | None = None
+        self._announced: set[int] = set()
         self._ended: RunEnded | None = None
 
     def run(self) -> RunEnded:
@@ -92,6 +96,7 @@ class Supervisor:
             self._signals.listen()
             note_run(self._directory)
             try:
+                self._announced = {saved.step for saved in journaled_checkpoints(self._directory)}
                 newer = passed_over(self._directory, self._checkpoint) if self._checkpoint else []
                 self._begin(self._checkpoint, newer)
                 while self._ended is None:
@@ -131,6 +136,8 @@ class Supervisor:
         )
 
     def _start_worker(self, newer: Sequence[PassedOver] = ()) -> None:
+        for event in untold(self._directory, self._announced):
+            self._append(event)
         for damaged in newer:
             self._append(checkpoint_passed_over(damaged, self._checkpoint))
         config = msgspec.structs.replace(self._config, resume_from_checkpoint=self._checkpoint)
@@ -190,6 +197,10 @@ class Supervisor:
             self._append(alert)
 
     def _append(self, event: Event) -> None:
+        if isinstance(event, CheckpointSaved):
+            self._announced.add(event.step)
+        elif isinstance(event, CheckpointDeleted):
+            self._announced.discard(event.step)
         self._record.append(event)
 
     # What the worker says
@@ -238,7 +249,8 @@ class Supervisor:
 
     def _on_death(self, exit_code: int) -> None:
         """The worker is gone without a word."""
-        error = f"the worker {_cause(exit_code)}; its last words are in {self._directory.log}"
+        words = f"; its last words are in {self._directory.log}" if log_tail(self._directory.log, 1) else ""
+        error = f"the worker {_cause(exit_code)}{words}"
         step = self._step
         failure = RunEnded(
             status="failed", step=step, seconds=0, error=error, exit_code=1, transient=exit_code < 0

@@ -9,6 +9,7 @@ from kto_tui.core.manifest import describe, sync_folder
 from kto_tui.training.card import model_card
 from kto_tui.training.sitting import Sitting
 from kto_tui.training.sources import Source
+from kto_tui.training.space import writing
 from kto_tui.training.trainer import SteeredTrainer
 
 
@@ -17,10 +18,15 @@ def write_final_model(
 ) -> Path:
     """Write the folder, for the adapter as it was after `step`, and return it.
 
-    Raises OSError where the disk fails.
+    Raises OSError where the disk fails: what is there of an older one then stays.
 
     A base that nobody can find by its name is named by its folder, so that loading the adapter finds it.
     """
+    with writing("final_model", sitting.directory.path):
+        return _write(sitting, trainer, source, examples, step)
+
+
+def _write(sitting: Sitting, trainer: SteeredTrainer, source: Source, examples: int, step: int) -> Path:
     final = sitting.directory.final_model
     staged = sitting.store.staging / final.name
     shutil.rmtree(staged.parent, ignore_errors=True)

@@ -11,11 +11,13 @@ from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError  # type: i
 
 from kto_tui.core.config import TINY_MODEL, RunConfig
 from kto_tui.core.errors import UserError
+from kto_tui.core.manifest import describe
 from kto_tui.models.check import check_on_hub, local_folder, out_of_reach
 from kto_tui.models.folder import missing_part
 from kto_tui.models.hub import SMALL_FILES, HubUnreachableError, cached_model, explained
 from kto_tui.models.packages import PACKAGES
 from kto_tui.training.download import progress_bar
+from kto_tui.training.space import writing
 
 BASE_MODEL_NAME = "base_model"
 _MARKER = "kto_tui_source.json"
@@ -109,8 +111,13 @@ def _keep(output: Path, model: str, label: str, build: Callable[[Path], None]) -
     """Build the base in the run's folder; the marker comes last, and says that it is whole."""
     folder = output / BASE_MODEL_NAME
     shutil.rmtree(folder, ignore_errors=True)
-    build(folder)
-    (folder / _MARKER).write_text(json.dumps({"model": model, "source": label}), encoding="utf-8")
+    try:
+        with writing("a copy of the base model", output):
+            build(folder)
+            describe(folder)  # Reads each file back and has it reach the disk.
+            (folder / _MARKER).write_text(json.dumps({"model": model, "source": label}), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--output-dir {output}: {error}; make room, or choose another folder") from error
     return Source(folder, label, own_copy=True)
 
 

@@ -2,7 +2,11 @@
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from kto_tui.core.errors import UserError, one_line
 from kto_tui.core.events import AlertRaised
@@ -58,3 +62,23 @@ def save_failed(step: int, path: Path, error: Exception, words: str, needed_byte
         advice=f"Training goes on, older checkpoints stay. {mend}; the next save tries again.",
         step=step,
     )
+
+
+def is_disk_failure(error: BaseException) -> bool:
+    """Whether an exception, be it torch's or safetensors' own, stands for a failed write."""
+    text = str(error)
+    library = "PytorchStreamWriter" in text or "unexpected pos" in text
+    return isinstance(error, (OSError, SafetensorError)) or (isinstance(error, RuntimeError) and library)
+
+
+@contextmanager
+def writing(what: str, folder: Path) -> Iterator[None]:
+    """A failed write of `what` is told with what is free in `folder`. Raises OSError."""
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if not is_disk_failure(error):
+            raise
+        words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        free = f"{format_size(free_bytes(folder))} are free in {folder}"
+        raise OSError(f"{what} could not be written: {' '.join(words.split())}; {free}") from error

@@ -32,6 +32,7 @@ from kto_tui.training.recovery import Shrunk
 from kto_tui.training.resumed import ACCUMULATORS_NAME, accumulators, finite
 from kto_tui.training.sitting import Sitting
 from kto_tui.training.skipping import MOST_IN_A_ROW, NotFinite, all_finite, named_rows
+from kto_tui.training.space import is_disk_failure
 
 _SMALL_FILES_BYTES = 4 << 20
 
@@ -294,9 +295,3 @@ def float32_adapters(model: torch.nn.Module) -> None:
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-
-
-def is_disk_failure(error: BaseException) -> bool:
-    """Whether torch's or safetensors' own exception stands for a failed write."""
-    text = str(error)
-    return isinstance(error, SafetensorError) or "PytorchStreamWriter" in text or "unexpected pos" in text

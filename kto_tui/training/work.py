@@ -238,6 +238,7 @@ class Work:
         """There is nothing left to train, as `message` says: transformers would train one more step."""
         trainer.load_adapter_of(resumed)
         trainer.latest = last_metrics(resumed)
+        self._sitting.progress("training")(self._sitting.step, self._sitting.step, "")
         self._sitting.emitter.emit(
             AlertRaised(
                 kind="nothing_left_to_train",

@@ -6,7 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.faults.matrix import Played, format_matrix
+from tests.faults.matrix import Played, format_matrix, kills
 from tests.faults.playing import chosen, plan, play_all, plays_of
 
 LONGEST = 1500
@@ -34,6 +34,9 @@ def main() -> int:
     order = {play.seed: index for index, play in enumerate(plays)}
     results.sort(key=lambda played: order[played.seed])
     print("\n" + format_matrix(results))
+    print(
+        f"{kills(results)} kills, {sum(play.problem is not None for play in results)} plays did not survive"
+    )
     return _conclude(results)
 
 
@@ -43,9 +46,7 @@ def _kills(options: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument(
-        "--kills", type=int, metavar="N", help="SIGKILLs at least (default: 200; with --only 0)"
-    )
+    parser.add_argument("--kills", type=int, metavar="N", help="kills at least (default: 200; with --only 0)")
     parser.add_argument("--seed", type=int, metavar="N", help="of the first play; the next has the next one")
     parser.add_argument(
         "--only", action="append", default=[], metavar="NAME", help="a scenario, or how its name begins"

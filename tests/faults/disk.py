@@ -3,6 +3,7 @@
 import contextlib
 import os
 import resource
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ class CannotMount(Exception):
 
 @contextlib.contextmanager
 def mounted(folder: Path, options: str) -> Iterator[Path]:
-    """A tmpfs at `folder`. Raises CannotMount."""
+    """A tmpfs at `folder`; after a failure, what is on it is copied beside it. Raises CannotMount."""
     folder.mkdir(parents=True, exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     try:
@@ -27,6 +28,10 @@ def mounted(folder: Path, options: str) -> Iterator[Path]:
         raise CannotMount(done.stderr.strip() or f"mount ended with {done.returncode}")
     try:
         yield folder
+    except BaseException:
+        with contextlib.suppress(OSError):  # The failure itself is what matters.
+            shutil.copytree(folder, f"{folder}-kept", ignore=shutil.ignore_patterns("ballast"))
+        raise
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 

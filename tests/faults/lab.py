@@ -114,6 +114,7 @@ class Lab:
         """
         if code := run.end():
             raise Broken(f"the run ended with {code} instead of 0: {run.output[-600:]}")
+        run.forget_journal()
         self.redone = max([self.redone, *redone_steps(run.events)])
         most = run.settings.save_steps if redone is None else redone
         check_after_recovery(

@@ -34,6 +34,11 @@ def format_matrix(plays: Sequence[Played]) -> str:
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
+def kills(plays: Sequence[Played]) -> int:
+    """How often something was killed; worker and supervisor at once count as one."""
+    return sum("SIGKILL" in injection.fault for play in plays for injection in play.injections)
+
+
 def _aligned(cell: str, width: int, column: int) -> str:
     return cell.ljust(width) if column == 0 else cell.rjust(width)
 

@@ -31,7 +31,7 @@ from tests.faults.invariants import (
     redone_steps,
 )
 from tests.faults.lab import Injection
-from tests.faults.matrix import Played, format_matrix
+from tests.faults.matrix import Played, format_matrix, kills
 from tests.faults.playing import plan
 from tests.faults.scenarios import SCENARIOS
 
@@ -161,13 +161,14 @@ def test_other_weights_are_found(tmp_path: Path) -> None:
 
 def test_the_matrix_counts_by_fault() -> None:
     plays = [
-        Played("a", 1, [Injection("kill", True, 4.0), Injection("kill", True, 8.0)], 3, 9.0),
-        Played("b", 2, [Injection("kill"), Injection("full disk", True)], 5, 9.0, problem="lost"),
+        Played("a", 1, [Injection("SIGKILL", True, 4.0), Injection("SIGKILL", True, 8.0)], 3, 9.0),
+        Played("b", 2, [Injection("SIGKILL"), Injection("full disk", True)], 5, 9.0, problem="lost"),
     ]
     head, *rows = [line.split() for line in format_matrix(plays).splitlines()]
     assert head[0] == "FAULT"
+    assert kills(plays) == 3
     assert rows == [
-        ["kill", "3", "2", "5", "6.0", "s"],
+        ["SIGKILL", "3", "2", "5", "6.0", "s"],
         ["full", "disk", "1", "1", "5", "–"],
         ["all", "4", "3", "5", "6.0", "s"],
     ]

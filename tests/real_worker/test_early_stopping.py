@@ -94,7 +94,7 @@ def test_a_requested_checkpoint_does_not_cost_the_best_one(tmp_path: Path) -> No
     """Asked for at the very step of the best evaluation, and at a later one."""
 
     def ask(event: Event, sitting: Sitting) -> None:
-        if isinstance(event, StepLogged) and event.step in (1, 3):
+        if isinstance(event, StepLogged) and event.step in (2, 4):
             sitting.ask("checkpoint")
 
     sitting = sit(config(tmp_path, save_steps=1), ask)
@@ -118,7 +118,8 @@ def test_a_resume_with_more_patience_goes_on(tmp_path: Path) -> None:
     path = str(first.output / "checkpoint-6")
     again = sit(config(tmp_path, resume_from_checkpoint=path, early_stopping_patience=3))
     assert [step.step for step in again.of(StepLogged)] == [7, 8]
-    (kind, step, message), _ = alerts(again)
+    (changed, *_), (kind, step, message), _ = alerts(again)
+    assert changed == "settings_changed"
     assert (kind, step) == ("stopped_early", 8)
     assert "at step 2" in message
     assert again.adapter("final_model") == again.adapter("checkpoint-2")

@@ -16,6 +16,7 @@ from kto_tui.core.events import CommandDone, Event, RunEnded, StageChanged, Step
 from kto_tui.run.worker import WorkerProcess
 from tests.real_worker.harness import sit, tiny, write_rows
 from tests.real_worker.process import SECONDS, work
+from tests.real_worker.test_hostile_checkpoint import sign
 
 
 def test_a_run_is_steered_and_signals_are_not_its_business(tmp_path: Path) -> None:
@@ -59,11 +60,12 @@ def test_a_wrong_request_ends_with_code_2_and_one_line(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_its_traceback_in_the_log(tmp_path: Path) -> None:
-    """A checkpoint whose optimizer state is damaged."""
+    """A checkpoint that is whole, and not what this version reads."""
     sit(tiny(tmp_path, max_steps=1))
     checkpoint = tmp_path / "out" / "checkpoint-1"
-    (checkpoint / "optimizer.pt").write_bytes(b"not a tensor")
-    heard, exit_code = work(tiny(tmp_path, resume_from_checkpoint=str(checkpoint)))
+    (checkpoint / "accumulators.json").write_text('{"loss": 1}')
+    sign(checkpoint)
+    heard, exit_code = work(tiny(tmp_path, max_steps=2, resume_from_checkpoint=str(checkpoint)))
     assert exit_code == 1
     assert isinstance(heard[-1], RunEnded)
     assert heard[-1].status == "failed"

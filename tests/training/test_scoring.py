@@ -80,7 +80,7 @@ def make_block(lengths: Sequence[tuple[int, int]] = LENGTHS, *, paired: bool = T
         return torch.randint(2, VOCABULARY, (count,), generator=draw, dtype=torch.int32).numpy()
 
     rows = [
-        {"prompt_ids": ids(prompt), "completion_ids": ids(answer), "label": n % 2}
+        {"prompt_ids": ids(prompt), "completion_ids": ids(answer), "label": n % 2, "number": n}
         for n, (prompt, answer) in enumerate(lengths)
     ]
     return Collator(PAD, MAX_LENGTH, paired)(rows)

@@ -16,12 +16,13 @@ from tests.faults.lab import Lab
 from tests.faults.moments import at_step, meet
 from tests.faults.scenarios.registry import Scenario
 
-# Steps enough for the disk to be full for some saves and free again for others.
-LONG = Settings(max_steps=80)
+# Steps enough for the disk to be full for a while, and free again before the end.
+LONG = Settings(max_steps=160)
 DISK_BYTES = 40 << 20
+LAST_WORDS_BYTES = 64 << 10
 JOURNAL_BYTES = 256 << 10
 BASE_BYTES = 3200 << 10  # What the built-in model takes.
-NO_ROOM_SECONDS = 2.0
+NO_ROOM_SECONDS = 1.0
 _SIZE = re.compile(r"\d[\d.,]* ?([kMGT]i?)?(B|bytes)")
 
 
@@ -101,7 +102,7 @@ def full_at_the_end(lab: Lab) -> None:
         run.worker()
         meet(run, at_step(36))
         lab.injected("disk full for final_model")
-        ballast = fill(disk, JOURNAL_BYTES)
+        ballast = fill(disk, LAST_WORDS_BYTES)
         code = run.end()
         lab.check_fault(run)
         if code != 1 or run.directory.final_model.exists():

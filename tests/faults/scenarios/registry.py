@@ -10,8 +10,8 @@ from tests.faults.lab import Lab
 class Scenario:
     """`play` raises Broken where the run does not survive, Missed where the fault could not be placed.
 
-    `kills`: SIGKILLs in one play. `repeat`: played again and again until the kills asked for are reached.
-    `short`: part of `make test`.
+    `kills`: kills that one play injects; of worker and supervisor at once, that is one. `repeat`: played
+    again and again until the kills asked for are reached. `short`: part of `make test`.
     """
 
     name: str

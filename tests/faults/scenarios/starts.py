@@ -93,7 +93,6 @@ def killed_starting(lab: Lab, kills: int = 5) -> None:
     for _ in range(kills):
         run.start("--overwrite")
         killed_early(lab, run, "supervisor SIGKILL within its first second")
-    run.forget_journal()
     run.start("--overwrite")
     lab.complete(run)
 
@@ -119,9 +118,9 @@ def killed_early(lab: Lab, run: Run, fault: str) -> None:
 SCENARIOS = (
     Scenario("two-starts", two_at_once, short=True),
     Scenario("starts-killed", killed_starting, kills=5),
-    Scenario("resumes-killed-early", killed_resuming_early, kills=6),
-    Scenario("stale-lock-torn-line", crash_and_all_of_it, kills=2, short=True),
-    Scenario("stale-lock", stale_lock, kills=2),
-    Scenario("torn-journal", torn_journal, kills=2),
-    Scenario("newer-journal", newer_journal, kills=2),
+    Scenario("resumes-killed-early", killed_resuming_early, kills=4),
+    Scenario("stale-lock-torn-line", crash_and_all_of_it, short=True),
+    Scenario("stale-lock", stale_lock),
+    Scenario("torn-journal", torn_journal),
+    Scenario("newer-journal", newer_journal),
 )
