@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ from kto_tui.core.compatibility import check_adapter
 from kto_tui.core.config import RunConfig
 from kto_tui.core.directory import MANIFEST_NAME, RunDirectory, checkpoint_step
 from kto_tui.core.errors import UserError
-from kto_tui.core.manifest import PassedOver, newest_whole, problem_of
+from kto_tui.core.manifest import PassedOver, newest_whole, problem_of, put_back_replaced
 from kto_tui.core.presets import load_preset
 from kto_tui.core.resolve import read_settings, resolve
+from kto_tui.run.lock import in_use, wait_for_worker
+from kto_tui.run.registry import is_alive
 
 _PATIENCE_SECONDS = 1.0
 
@@ -36,6 +38,7 @@ def resumed_settings(given: Mapping[str, Any], config_file: Path | None) -> RunC
     else:
         checkpoint = Path(wanted).expanduser()
         folder = given.get("output_dir") or str(checkpoint.parent)
+        _settle(RunDirectory.at(folder))
         _check_named(checkpoint)
         _check_newest(checkpoint, RunDirectory.at(folder))
     asked = {**given, "output_dir": folder, "resume_from_checkpoint": str(checkpoint)}
@@ -57,6 +60,7 @@ def _configured_folder(given: Mapping[str, Any], config_file: Path | None) -> st
 
 def _latest(directory: RunDirectory) -> Path:
     """The newest checkpoint that is as it was written. Names those passed over on stderr."""
+    _settle(directory)
     with _patient(f"the checkpoints in {directory.path}"):
         newest, passed_over = newest_whole(directory)
     if newest is None:
@@ -67,6 +71,16 @@ def _latest(directory: RunDirectory) -> Path:
     if passed_over:
         warn(f"going on from {newest}")
     return newest
+
+
+def _settle(directory: RunDirectory) -> None:
+    """Have a folder whose processes died be as it stays: nobody writes there, nothing lies aside."""
+    if is_alive(directory):
+        raise in_use(directory.path)
+    wait_for_worker(directory.worker_lock)
+    if directory.staging.is_dir():
+        with suppress(OSError):  # On a disk that is read-only now, what is in its place has to do.
+            put_back_replaced(directory)
 
 
 def _listed(passed_over: Iterable[PassedOver]) -> str:

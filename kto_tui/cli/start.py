@@ -1,6 +1,5 @@
 """Starting a run: in the foreground with the table, or on its own with the dashboard attached."""
 
-import contextlib
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +14,7 @@ from kto_tui.core.directory import RunDirectory
 from kto_tui.core.errors import WRONG_REQUEST, UserError
 from kto_tui.core.events import RunEnded
 from kto_tui.core.resolve import recorded_settings
-from kto_tui.insight.view import resume_command
+from kto_tui.insight.view import attach_command, resume_command
 from kto_tui.run.launch import check_output_dir, create, discard, narrow_umask, start_detached
 from kto_tui.run.record import Observer
 from kto_tui.run.supervisor import Supervisor
@@ -61,34 +60,49 @@ def supervise(run_dir: str, resume_from: str | None, *, allow_changed: bool = Fa
 
 
 def _in_foreground(config: RunConfig, directory: RunDirectory) -> int:
-    from kto_tui.report.stream import LineWriter, supports_color, supports_unicode
+    from kto_tui.report.stream import LineQueue, not_printed, supports_color, supports_unicode
     from kto_tui.report.table import TablePrinter
 
     create(config, directory)
-    writer = LineWriter(sys.stdout)
-    table = TablePrinter(
-        config, writer.write, unicode=supports_unicode(sys.stdout), color=supports_color(sys.stdout)
-    )
-    ended = _live(config, [table.handle])
+    with LineQueue(sys.stdout, _printing_command(directory)) as lines:
+        table = TablePrinter(
+            config, lines.write, unicode=supports_unicode(sys.stdout), color=supports_color(sys.stdout)
+        )
+        ended = _live(config, [table.handle])
     raise_if_refused(ended)
-    if writer.gone and ended.status != "completed":
+    words = f"kto-tui: {ended.status} at step {ended.step}"
+    if lines.gone and ended.status != "completed":
         # The reader of our output (tee, say) went with the same Ctrl+C: the user still has to know.
-        words = f"kto-tui: {ended.status} at step {ended.step}"
-        with contextlib.suppress(OSError):
-            print(f"{words}; go on with: {resume_command(directory.path)}", file=sys.stderr)  # noqa: T201
+        _complain(f"{words}; go on with: {resume_command(directory.path)}")
+    elif missing := lines.unprinted:
+        _complain(f"{words}; {not_printed(missing)}, see: {_printing_command(directory)}")
     return ended.exit_code
+
+
+def _complain(words: str) -> None:
+    """To stderr, which may be the same terminal that stands still."""
+    from kto_tui.report.stream import LineQueue
+
+    with LineQueue(sys.stderr, all_of_it="") as lines:
+        lines.write(words)
+
+
+def _printing_command(directory: RunDirectory) -> str:
+    """The command that prints the whole run, from its journal."""
+    return f"{attach_command(directory.path)} --no-ui"
 
 
 def _live(config: RunConfig, observers: list[Observer]) -> RunEnded:
     """Supervise one sitting. A request that the worker found wrong leaves no half-made folder behind.
 
-    Whatever was trained stays: a run that was parked may be refused only when it is resumed.
+    Whatever was trained stays: a run that was parked, or started again, may be refused only then.
     """
     import train_worker
 
     directory = _folder(config)
-    ended = Supervisor(config, train_worker.main, observers).run()
-    fresh = config.resume_from_checkpoint is None and not directory.checkpoints()
+    supervisor = Supervisor(config, train_worker.main, observers)
+    ended = supervisor.run()
+    fresh = config.resume_from_checkpoint is None and not directory.checkpoints() and supervisor.workers == 1
     if ended.exit_code == WRONG_REQUEST and fresh:
         discard(directory)
     return ended

@@ -55,6 +55,8 @@ def changed_settings(checkpoint: Path, config: RunConfig) -> list[Change]:
     before = RunConfig(**values)
     patient = (before.early_stopping_patience, config.early_stopping_patience) != (None, None)
     harmless = HARMLESS if patient else HARMLESS | HARMLESS_WITHOUT_EARLY_STOPPING
+    if before.max_steps is not None and before.max_steps == config.max_steps:
+        harmless |= {"num_epochs"}  # --max-steps wins over it.
     return [
         Change(name, old, new, name in harmless)
         for name in settings()

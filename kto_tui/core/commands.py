@@ -26,7 +26,7 @@ class Command(msgspec.Struct, frozen=True):
     """One request. `time` is seconds since the epoch; `id` returns in the `command_done` event.
 
     `keeps`: a checkpoint that is asked for outlives the rotation. `urgent`: a stop does not wait for the
-    end of the step under way.
+    end of the step under way. `insists`: a stop ends the run also where the last step cannot be saved.
     """
 
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -34,11 +34,15 @@ class Command(msgspec.Struct, frozen=True):
     time: Moment
     keeps: bool = True
     urgent: bool = False
+    insists: bool = False
 
 
-def new_command(name: CommandName, *, keeps: bool = True, urgent: bool = False) -> Command:
+def new_command(
+    name: CommandName, *, keeps: bool = True, urgent: bool = False, insists: bool = False
+) -> Command:
     """A request made now, with an id of its own."""
-    return Command(id=uuid.uuid4().hex[:12], command=name, time=time.time(), keeps=keeps, urgent=urgent)
+    identity = uuid.uuid4().hex[:12]
+    return Command(id=identity, command=name, time=time.time(), keeps=keeps, urgent=urgent, insists=insists)
 
 
 def make_private(path: Path) -> None:

@@ -44,6 +44,11 @@ class RunDirectory:
         return self.path / "run.lock"
 
     @property
+    def worker_lock(self) -> Path:
+        """Held by a worker for as long as it may write here: one may outlive its supervisor for a while."""
+        return self.path / "worker.lock"
+
+    @property
     def log(self) -> Path:
         return self.path / "run.log"
 

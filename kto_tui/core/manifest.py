@@ -16,11 +16,19 @@ import msgspec
 from kto_tui.core.directory import MANIFEST_NAME, RunDirectory, checkpoint_step
 from kto_tui.core.events import SaveReason
 
+REPLACED = "replaced-"
 _LARGEST = 16 << 20
 
 
 class Damaged(Exception):
-    """A checkpoint is not what its manifest says; the message says in which way, without the folder."""
+    """A checkpoint is not what its manifest says; the message says in which way, without the folder.
+
+    `unreadable`: only reading failed, so that the files may be as they were written.
+    """
+
+    def __init__(self, problem: str, *, unreadable: bool = False) -> None:
+        super().__init__(problem)
+        self.unreadable = unreadable
 
 
 class FileEntry(msgspec.Struct, frozen=True):
@@ -60,7 +68,8 @@ def read_manifest(checkpoint: Path) -> Manifest:
     except FileNotFoundError:
         raise Damaged(f"no {MANIFEST_NAME}") from None
     except OSError as error:
-        raise Damaged(f"{MANIFEST_NAME} cannot be read: {error.strerror or error}") from None
+        problem = f"{MANIFEST_NAME} cannot be read: {error.strerror or error}"
+        raise Damaged(problem, unreadable=True) from None
     except (ValueError, RecursionError):  # Both decoders' errors are ValueErrors.
         raise Damaged(f"{MANIFEST_NAME} is damaged") from None
     if not manifest.files or not all(map(_stays_inside, manifest.files)):
@@ -103,6 +112,17 @@ def passed_over(directory: RunDirectory, taken: str | Path) -> list[PassedOver]:
         return []
     newer = [path for path in directory.checkpoints() if (checkpoint_step(path) or 0) > step]
     return [PassedOver(path, problem) for path in reversed(newer) if (problem := problem_of(path))]
+
+
+def put_back_replaced(directory: RunDirectory) -> None:
+    """Bring back a checkpoint whose worker died while it put another one in its place.
+
+    To be called only while no worker of the run is there. Raises OSError.
+    """
+    for old in directory.staging.glob(f"{REPLACED}*"):
+        final = directory.path / old.name.removeprefix(REPLACED)
+        if not final.exists():
+            old.rename(final)
 
 
 def describe(folder: Path) -> dict[str, FileEntry]:
@@ -156,7 +176,7 @@ def _verify_file(path: Path, name: str, entry: FileEntry) -> None:
     except FileNotFoundError:
         raise Damaged(f"{name} is missing") from None
     except OSError as error:
-        raise Damaged(f"{name} cannot be read: {error.strerror or error}") from None
+        raise Damaged(f"{name} cannot be read: {error.strerror or error}", unreadable=True) from None
     if digest != entry.sha256:
         raise Damaged(f"{name} is not what was written (its SHA-256 differs)")
 

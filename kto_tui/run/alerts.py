@@ -17,13 +17,14 @@ def checkpoint_passed_over(damaged: PassedOver, taken: str | None) -> AlertRaise
     )
 
 
-def worker_died(failure: RunEnded, delay: float, which: str) -> AlertRaised:
+def worker_died(failure: RunEnded, delay: float, which: str, *, saved: bool) -> AlertRaised:
     """The worker is gone, and another one will go on."""
+    start = "the newest checkpoint" if saved else "the beginning: nothing was saved yet"
     return AlertRaised(
         kind="worker_died",
         severity="warning",
         message=failure.error or "the worker died",
-        advice=f"It is started again from the newest checkpoint in {delay:.0f} s ({which}).",
+        advice=f"It is started again from {start} in {delay:.0f} s ({which}).",
         step=failure.step,
     )
 

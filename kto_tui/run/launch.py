@@ -11,7 +11,7 @@ from typing import BinaryIO
 from kto_tui.core.config import RunConfig, to_yaml
 from kto_tui.core.directory import RunDirectory, checkpoint_step
 from kto_tui.core.errors import UserError
-from kto_tui.run.lock import RunLock, in_use
+from kto_tui.run.lock import RunLock, in_use, wait_for_worker
 from kto_tui.run.log import log_tail
 from kto_tui.run.registry import is_alive
 
@@ -28,6 +28,7 @@ def check_output_dir(config: RunConfig) -> RunDirectory:
     if is_alive(directory):
         raise in_use(directory.path)
     _check_links(directory)
+    wait_for_worker(directory.worker_lock)
     if directory.holds_run():
         if not (config.overwrite or _resumes(config, directory)):
             raise UserError(
@@ -43,9 +44,11 @@ def check_output_dir(config: RunConfig) -> RunDirectory:
 
 
 def _resumes(config: RunConfig, directory: RunDirectory) -> bool:
-    """Whether the checkpoint to go on from is this run's own: two runs in one folder would mix."""
+    """Whether the checkpoint to go on from is this run's own, or the only one: two runs would mix."""
     checkpoint = config.resume_from_checkpoint
-    return checkpoint is not None and Path(checkpoint).resolve().parent == directory.path.resolve()
+    if checkpoint is None:
+        return False
+    return Path(checkpoint).resolve().parent == directory.path.resolve() or not directory.checkpoints()
 
 
 def _check_writable(path: Path) -> None:
@@ -134,6 +137,7 @@ def discard(directory: RunDirectory) -> None:
         return
     _empty(directory)
     directory.lock.unlink(missing_ok=True)
+    directory.worker_lock.unlink(missing_ok=True)
     if not any(directory.path.iterdir()):
         directory.path.rmdir()
 

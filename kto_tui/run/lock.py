@@ -14,6 +14,7 @@ from kto_tui.insight.view import attach_command
 
 # How often somebody may replace the file while we lock it.
 _ATTEMPTS = 100
+WORKER_SECONDS = 60.0
 _SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -57,6 +58,21 @@ class RunLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def wait_for_worker(lock: Path, seconds: float = WORKER_SECONDS) -> None:
+    """Return once no worker is left here: one whose supervisor died may still be saving.
+
+    Raises UserError if it takes too long.
+    """
+    deadline = time.monotonic() + seconds
+    while is_held(lock):
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"--output-dir {lock.parent}: the worker of a run that died is still there, and may be "
+                "saving; try again in a while, or end it"
+            )
+        time.sleep(0.1)
 
 
 def in_use(path: Path) -> UserError:

@@ -1,5 +1,6 @@
 """Signs of life: whether a worker has said nothing for too long, and where it stands."""
 
+import contextlib
 import os
 import signal
 import statistics
@@ -17,6 +18,7 @@ TIMES_THE_MEDIAN = 10
 LEAST_SECONDS = 60.0
 UNKNOWN_SECONDS = 900.0
 DUMP_SECONDS = 1.0
+_LOADING = ("loading_model", "preparing_data", "caching_reference")
 _WATCHED = ("training", "evaluating", "saving")
 _STEPS = 51
 _STACK_BYTES = 16 * 1024
@@ -28,7 +30,7 @@ class Pulse:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._last = clock()
-        self._watched = False
+        self._watched = self._loads = False
         self._seconds: deque[float] = deque(maxlen=_STEPS)
         self._progress: tuple[float, int] | None = None
 
@@ -36,7 +38,8 @@ class Pulse:
         """The worker said something."""
         self._last = self._clock()
         if isinstance(event, StageChanged):
-            self._watched = event.stage in _WATCHED
+            self._loads = event.stage in _LOADING
+            self._watched = self._loads or event.stage in _WATCHED
             self._progress = None
         elif isinstance(event, Progress) and event.stage == "training":
             self._measure(event.done)
@@ -58,7 +61,9 @@ class Pulse:
         if not self._watched:
             return None
         usual = self.step_seconds
-        allowed = UNKNOWN_SECONDS if usual is None else max(LEAST_SECONDS, TIMES_THE_MEDIAN * usual)
+        allowed = (
+            UNKNOWN_SECONDS if usual is None or self._loads else max(LEAST_SECONDS, TIMES_THE_MEDIAN * usual)
+        )
         silent = self._clock() - self._last
         return silent if silent > allowed else None
 
@@ -84,7 +89,8 @@ class StuckWorker:
         self.told = False
         self._state = _state_of(pid)
         if self._state is not None:
-            os.kill(pid, signal.SIGUSR2)
+            with contextlib.suppress(ProcessLookupError):  # It may have gone since.
+                os.kill(pid, signal.SIGUSR2)
 
     def alert(self) -> AlertRaised | None:
         """What to tell the user, once and when the stacks have had time to be written."""

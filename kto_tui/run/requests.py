@@ -19,11 +19,19 @@ class RequestReader(LineFollower):
             make_private(path)
         except OSError as error:
             self.problem = one_line(error)
-        super().__init__(path, from_end=True)
+        try:
+            super().__init__(path, from_end=True)
+        except OSError as error:
+            self.problem = one_line(error)
+            super().__init__(path)
 
     def read_commands(self) -> list[Command]:
         """The requests since the last look; none from a file that somebody else could have written."""
-        lines = self.read_new()
+        try:
+            lines = self.read_new()
+        except OSError as error:
+            self.problem = one_line(error)
+            return []
         if not lines or self.descriptor is None:
             return []
         self.problem = refusal(self.descriptor)

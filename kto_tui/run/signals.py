@@ -43,9 +43,13 @@ class Signals:
                 self._deadline = time.monotonic() + _GRACE_USED * self._grace
             if urgent or not stopping:
                 stopping = True
-                yield new_command("stop", urgent=urgent)
+                yield new_command("stop", urgent=urgent, insists=True)
             elif again and number == signal.SIGINT:
                 yield "end"
+
+    def shortened(self, seconds: float) -> float:
+        """So many seconds, or half of the grace where one is running and is short."""
+        return seconds if self._deadline is None or self._grace is None else min(seconds, self._grace / 2)
 
     def is_overdue(self, now: float) -> bool:
         """Whether the grace is used up. `now`: of the monotonic clock, in seconds."""

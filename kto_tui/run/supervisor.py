@@ -15,7 +15,7 @@ import msgspec
 
 from kto_tui.core.commands import Command, new_command
 from kto_tui.core.config import RunConfig
-from kto_tui.core.directory import RunDirectory
+from kto_tui.core.directory import RunDirectory, checkpoint_step
 from kto_tui.core.events import (
     CheckpointDeleted,
     CheckpointSaved,
@@ -32,7 +32,7 @@ from kto_tui.core.events import (
 from kto_tui.core.manifest import PassedOver, newest_whole, passed_over
 from kto_tui.run.alerts import checkpoint_passed_over, worker_died
 from kto_tui.run.gpu import make_sampler
-from kto_tui.run.lock import RunLock
+from kto_tui.run.lock import RunLock, wait_for_worker
 from kto_tui.run.log import log_tail
 from kto_tui.run.pulse import Pulse, StuckWorker
 from kto_tui.run.reconcile import untold
@@ -49,6 +49,8 @@ SAMPLE_SECONDS = 2.0
 CLOSING_SECONDS = 60.0
 LEAVE_SECONDS = 2.0
 _LIBRARIES = ("kto-tui", "torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate")
+# Signals by which a process ends for reasons of its own; the others come from outside.
+_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 _BEFORE_TRAINING = ("loading_model", "preparing_data", "caching_reference")
 
 
@@ -81,6 +83,8 @@ class Supervisor:
         self._failure: RunEnded | None = None
         self._leave_by: float | None = None
         self._left: Command | None = None
+        self._kill_by: float | None = None
+        self.workers = 0
         self._pulse = Pulse()
         self._stuck: StuckWorker | None = None
         self._announced: set[int] = set()
@@ -95,6 +99,7 @@ class Supervisor:
         ):
             self._signals.listen()
             note_run(self._directory)
+            wait_for_worker(self._directory.worker_lock)
             try:
                 self._announced = {saved.step for saved in journaled_checkpoints(self._directory)}
                 newer = passed_over(self._directory, self._checkpoint) if self._checkpoint else []
@@ -143,7 +148,9 @@ class Supervisor:
         config = msgspec.structs.replace(self._config, resume_from_checkpoint=self._checkpoint)
         self._worker = WorkerProcess(self._entry, config, self._inbox)
         self._worker.start()
+        self.workers += 1
         self._stage = "loading_model"
+        self._step = (checkpoint_step(Path(self._checkpoint)) or 0) if self._checkpoint else 0
 
     def _newest_checkpoint(self) -> tuple[Path | str | None, list[PassedOver]]:
         """What another worker goes on from: the newest that is whole, else what this sitting came from."""
@@ -177,6 +184,8 @@ class Supervisor:
             return
         if self._leave_by is not None and now >= self._leave_by:
             self._leave_loading()
+        if self._kill_by is not None and now >= self._kill_by and self._worker is not None:
+            self._worker.kill()  # It has said its last word, and does not go.
         if self._restart_at is not None and now >= self._restart_at:
             self._restart_at = None
             self._begin(*self._newest_checkpoint())
@@ -211,12 +220,15 @@ class Supervisor:
             case RunEnded():
                 if not self._stop_is_asked and self._restarts.may_follow(event, killed=False):
                     self._failure = event
+                    self._kill_by = time.monotonic() + CLOSING_SECONDS
                 else:
                     self._end(event)
                 return
             case StageChanged():
                 self._stage = event.stage
                 self._parked = event.stage == "parked"
+                if self._parked:
+                    self._kill_by = time.monotonic() + CLOSING_SECONDS
                 if event.stage == "training":
                     self._leave_by = None
                     self._answer_waking("done", f"from {self._checkpoint}")
@@ -236,12 +248,16 @@ class Supervisor:
     def _on_exit(self, exit_code: int) -> None:
         self._worker, self._leave_by = None, None
         self._pulse.stop()
+        self._kill_by = None
         left, self._left = self._left, None
         failure, self._failure = self._failure, None
         if self._parked:
+            self._answer_waking("rejected", "parked again")
             self._ask_again()
-        elif failure is not None:
+        elif failure is not None and not self._stop_is_asked:
             self._restart(failure)
+        elif failure is not None:
+            self._end(failure)
         elif left is not None:
             self._on_left(left)
         else:
@@ -255,7 +271,8 @@ class Supervisor:
         failure = RunEnded(
             status="failed", step=step, seconds=0, error=error, exit_code=1, transient=exit_code < 0
         )
-        if not self._stop_is_asked and self._restarts.may_follow(failure, killed=True):
+        killed = -exit_code not in _CRASHES
+        if not self._stop_is_asked and self._restarts.may_follow(failure, killed=killed):
             self._restart(failure)
         else:
             self._end(failure)
@@ -267,7 +284,7 @@ class Supervisor:
             self._answer(command, "rejected", "the worker died; ask again once it is back")
         delay = self._restarts.next_delay(failure)
         self._restart_at = time.monotonic() + delay
-        self._append(worker_died(failure, delay, self._restarts.describe()))
+        self._append(worker_died(failure, delay, self._restarts.describe(), saved=bool(self._checkpoint)))
         self._append(StageChanged(stage="restarting"))
 
     def _ask_again(self) -> None:
@@ -296,10 +313,9 @@ class Supervisor:
             self._unanswered[command.id] = command
             self._worker.send(command)
             if command.command in ("stop", "park") and self._leave_by is None:
-                self._leave_by = time.monotonic() + LEAVE_SECONDS
+                self._leave_by = time.monotonic() + self._signals.shortened(LEAVE_SECONDS)
         elif command.command == "stop":
-            where = "parked" if self._parked else "without a worker"
-            self._answer(command, "done", f"{where} at step {self._step}; nothing more to save")
+            self._answer(command, "done", self._what_is_left())
             self._end(RunEnded(status="stopped", step=self._step, seconds=0))
         elif not self._parked:
             self._answer(command, "rejected", "the worker is about to be started again; ask once it is back")
@@ -312,9 +328,19 @@ class Supervisor:
         else:
             self._answer(command, "rejected", "the run is parked; resume it first")
 
+    def _what_is_left(self) -> str:
+        """What a run without a worker can be gone on from."""
+        if self._parked:
+            return f"parked at step {self._step}; nothing more to save"
+        kept = [name.name for name in self._directory.checkpoints()[-1:]]
+        return (
+            f"the worker had died; {kept[0]} is there" if kept else "the worker had died; nothing was saved"
+        )
+
     @property
     def _stop_is_asked(self) -> bool:
-        return any(command.command == "stop" for command in self._unanswered.values())
+        asked = any(command.command == "stop" for command in self._unanswered.values())
+        return asked or self._signals.first is not None
 
     def _leave_loading(self) -> None:
         """A worker that has not trained yet has nothing to save: it is not waited for."""
@@ -354,7 +380,10 @@ class Supervisor:
         """
         if self._ended is not None:
             return
-        for wish in self._signals.wishes(stopping=self._stop_is_asked):
+        stopping = any(command.command == "stop" for command in self._unanswered.values())
+        for wish in self._signals.wishes(stopping=stopping):
+            if self._ended is not None:
+                return
             if wish == "end":
                 self._end_at_once("ended at once, at a second Ctrl+C")
             else:
@@ -363,7 +392,8 @@ class Supervisor:
     def _end_at_once(self, why: str) -> None:
         if self._worker is not None:
             self._worker.kill()
-        error = f"{why}; steps since the last checkpoint are lost"
+        loading = self._stage in _BEFORE_TRAINING
+        error = why if self._parked or loading else f"{why}; steps since the last checkpoint are lost"
         self._end(RunEnded(status="stopped", step=self._step, seconds=0, error=error))
 
 

@@ -30,6 +30,7 @@ class StepBoundary(TrainerCallback):
         self._first_step = self._sitting.step = state.global_step
         self._sitting.emitter.emit(StageChanged(stage="training"))
         self._report_step(state.global_step, state.max_steps, "")
+        self._trainer.make_up_evaluation()
 
     def on_epoch_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._trainer.learn_references()
@@ -46,7 +47,8 @@ class StepBoundary(TrainerCallback):
         sitting.steering.poll()
         last = step >= state.max_steps
         control.should_log = last or step % sitting.config.logging_steps == 0
-        control.should_evaluate = self._evaluation_due(step, last)
+        self._trainer.evaluation_due = self._evaluation_due(step, last)
+        control.should_evaluate = self._trainer.evaluation_due and not sitting.steering.wants_to_end
         scheduled = last or step % sitting.config.save_steps == 0
         control.should_save = scheduled or sitting.steering.reason is not None
         self._trainer.save_reason = self._reason(last)
@@ -64,26 +66,39 @@ class StepBoundary(TrainerCallback):
         self._evaluated_batches += 1
         self._report_evaluation(self._evaluated_batches, len(eval_dataloader), "")
         steering.poll()
-        control.should_save = control.should_save or steering.reason is not None
-        self._trainer.save_reason = self._reason(state.global_step >= state.max_steps)
         if steering.wants_to_end:
+            control.should_save = True
+            self._trainer.save_reason = self._reason(state.global_step >= state.max_steps)
             raise EvaluationCut
+        if steering.reason is not None:
+            self._trainer.save_amid_evaluation(steering.reason)
+            self._settle(state.global_step)
+            self._sitting.emitter.emit(StageChanged(stage="evaluating"))
+            if steering.ending:
+                raise EvaluationCut
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         steering = self._sitting.steering
         steering.poll()  # What was asked while the checkpoint was written is answered with it.
-        if self._trainer.save_error:
-            steering.reject_pending(f"the checkpoint could not be written: {self._trainer.save_error}")
-        else:
-            steering.settle(f"checkpoint-{state.global_step}", self._sitting.store.pin_last)
+        self._settle(state.global_step)
         if steering.ending:
             control.should_training_stop = True
         else:
             self._sitting.emitter.emit(StageChanged(stage="training"))
 
+    def _settle(self, step: int) -> None:
+        """Answer requests after a save. Raises OSError where it failed and the run is to end in any case."""
+        steering, error = self._sitting.steering, self._trainer.save_error
+        if error is None:
+            steering.settle(f"checkpoint-{step}", self._sitting.store.pin_last)
+        elif steering.insists:
+            raise OSError(f"steps since the last checkpoint are lost: {error}")
+        else:
+            steering.reject_pending(f"the checkpoint could not be written: {error}")
+
     def _evaluation_due(self, step: int, last: bool) -> bool:
         config = self._sitting.config
-        if not evaluates(config) or self._sitting.steering.wants_to_end:
+        if not evaluates(config):
             return False
         return last or step % (config.eval_steps or config.save_steps) == 0
 

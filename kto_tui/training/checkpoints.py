@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -22,9 +23,11 @@ from kto_tui.core.events import (
     SaveReason,
 )
 from kto_tui.core.manifest import (
+    REPLACED,
     Damaged,
     Manifest,
     describe,
+    put_back_replaced,
     read_manifest,
     sync_folder,
     verify,
@@ -33,8 +36,6 @@ from kto_tui.core.manifest import (
 from kto_tui.training.emitter import Emitter
 from kto_tui.training.rotation import Saved, surplus
 from kto_tui.training.space import check_space, save_failed
-
-_REPLACED = "replaced"
 
 
 class WriteFailed(OSError):
@@ -80,7 +81,7 @@ class CheckpointStore:
 
         The checkpoint resumed from stays in any case: another program may have written it.
         """
-        self._put_back_replaced()
+        put_back_replaced(self._directory)
         shutil.rmtree(self.staging, ignore_errors=True)
         kept = {path.resolve() for path in (*self._directory.checkpoints(), self._resumed) if path}
         for child in self._directory.path.iterdir():
@@ -105,6 +106,7 @@ class CheckpointStore:
             check_space(self._directory.path, needed_bytes)
             size = self._write(final, step, reason, write)
         except (OSError, Damaged) as error:
+            put_back_replaced(self._directory)
             shutil.rmtree(self.staging, ignore_errors=True)
             self._report_failure(step, final, error, needed_bytes)
             raise WriteFailed(_in_words(error)) from error
@@ -133,14 +135,14 @@ class CheckpointStore:
         folder = self.staging / final.name
         folder.mkdir(parents=True)
         write()
-        manifest = Manifest(step=step, reason=reason, time=time.time(), files=describe(folder))
+        manifest = Manifest(step=step, reason=reason, time=self._later(), files=describe(folder))
         for parent in [path for path in folder.rglob("*") if path.is_dir()]:
             sync_folder(parent)
         write_manifest(folder, manifest)
         self._forget_cached(folder)
         verify(folder)
         if final.exists():
-            final.rename(self.staging / f"{_REPLACED}-{final.name}")
+            final.rename(self.staging / f"{REPLACED}{final.name}")
         folder.rename(final)
         sync_folder(final.parent)
         shutil.rmtree(self.staging, ignore_errors=True)
@@ -157,12 +159,10 @@ class CheckpointStore:
             finally:
                 os.close(descriptor)
 
-    def _put_back_replaced(self) -> None:
-        """A sitting that died while it replaced a checkpoint has left the old one in staging."""
-        for old in self.staging.glob(f"{_REPLACED}-*"):
-            final = self._directory.path / old.name.removeprefix(f"{_REPLACED}-")
-            if not final.exists():
-                old.rename(final)
+    def _later(self) -> float:
+        """Now, or where the clock was set back, a moment after the newest one: rotation goes by age."""
+        newest = max((saved.time for saved in self._saved()), default=0.0)
+        return max(time.time(), newest + 0.001)
 
     def _report_failure(self, step: int, path: Path, error: OSError | Damaged, needed_bytes: int) -> None:
         words = _in_words(error)
@@ -171,7 +171,14 @@ class CheckpointStore:
 
     def _rotate(self) -> None:
         protected = {path for path in (self.last, None if self._newer_exists() else self._resumed) if path}
-        for saved in surplus(self._saved(), self._limit, protected, self.best):
+        try:
+            going = surplus(self._saved(), self._limit, protected, self.best)
+        except OSError as error:
+            self._report_deletion(
+                self._directory.path, checkpoint_step(self.last or self._directory.path) or 0, error
+            )
+            return
+        for saved in going:
             self._delete(saved)
 
     def _newer_exists(self) -> bool:
@@ -186,19 +193,20 @@ class CheckpointStore:
         return [path for path in self._directory.checkpoints() if (checkpoint_step(path) or 0) > step]
 
     def _saved(self) -> list[Saved]:
-        """All checkpoints as rotation sees them. A damaged one counts as an old scheduled one."""
-        return [self._as_saved(path) for path in self._directory.checkpoints()]
+        """All checkpoints as rotation sees them; one that cannot be read is left alone. Raises OSError."""
+        saved = (self._as_saved(path) for path in self._directory.checkpoints())
+        return [each for each in saved if each is not None]
 
-    def _as_saved(self, path: Path) -> Saved:
+    def _as_saved(self, path: Path) -> Saved | None:
         step = checkpoint_step(path) or 0
         try:
             manifest = read_manifest(path)
-        except Damaged:
-            return Saved(path, step, "scheduled", 0.0, damaged=True)
-        damaged = path in self._passed_over and path != self.last
+        except Damaged as damage:
+            return None if damage.unreadable else Saved(path, step, "scheduled", 0.0, damaged=True)
         rotates = manifest.reason == "requested" and not self._keep_requested
         reason: SaveReason = "scheduled" if rotates else manifest.reason
-        return Saved(path, step, reason, manifest.time, damaged=damaged)
+        saved = Saved(path, step, reason, manifest.time)
+        return saved if path == self.last or path not in self._passed_over else _looked_at(saved)
 
     def _delete(self, saved: Saved) -> None:
         """Move it away first, so that a half-deleted folder never looks whole."""
@@ -207,10 +215,22 @@ class CheckpointStore:
             saved.path.rename(self.staging / f"old-{saved.path.name}")
             shutil.rmtree(self.staging)
         except OSError as error:
-            failed = CheckpointFailed(step=saved.step, path=str(saved.path), error=one_line(error))
-            self._emitter.emit(failed)
+            self._report_deletion(saved.path, saved.step, error)
             return
         self._emitter.emit(CheckpointDeleted(step=saved.step, path=str(saved.path)))
+
+    def _report_deletion(self, path: Path, step: int, error: OSError) -> None:
+        problem = f"older checkpoints could not be deleted: {_in_words(error)}"
+        self._emitter.emit(CheckpointFailed(step=step, path=str(path), error=problem))
+
+
+def _looked_at(saved: Saved) -> Saved | None:
+    """A checkpoint that a resume passed over: damaged, whole after all, or (None) still not to be read."""
+    try:
+        verify(saved.path)
+    except Damaged as damage:
+        return None if damage.unreadable else replace(saved, damaged=True)
+    return saved
 
 
 def _in_words(error: OSError | Damaged) -> str:

@@ -63,7 +63,7 @@ class EngineTrainer(KTOTrainer):  # type: ignore[misc]
         self._kl_scope: KlScope = kl_scope
         self._reference = reference
         self._step: Step | None = None
-        self._grad_norm: Tensor | float = 0.0
+        self._may_step = True
         self.tally, self.rewards, self.skips = Tally(), RewardHistory(), Skips()
         # TRL insists on tables of its own; all that it does with one that is tokenized is to look at a row.
         table = Dataset.from_list([{"prompt_ids": [], "completion_ids": [], "label": True}])
@@ -138,26 +138,31 @@ class EngineTrainer(KTOTrainer):  # type: ignore[misc]
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         optimizer: torch.optim.Optimizer = super().create_optimizer(model)
         guard(optimizer, self.train_rows)
-        step_only_if(optimizer, self._may_step)
+        step_only_if(optimizer, lambda: self._may_step)
         return optimizer
 
     def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Tensor | float:
-        self._grad_norm = super()._get_grad_norm(model, grad_norm=grad_norm)
-        return self._grad_norm
+        """The norm. The gradients are complete by now: here it is decided whether the step may be taken."""
+        norm: Tensor | float = super()._get_grad_norm(model, grad_norm=grad_norm)
+        self._decide(torch.as_tensor(norm, device=self.args.device))
+        return norm
 
-    def _may_step(self) -> bool:
-        """Whether losses and gradients are finite, on every rank. If not, the step leaves no trace."""
+    def _decide(self, norm: Tensor) -> None:
+        """A step is taken if losses and gradients are finite on every rank. If not, it leaves no trace.
+
+        In float16 gradients overflow while the scale of the losses is found; its scaler sees to these.
+        """
         step = given(self._step)
-        norm = torch.as_tensor(self._grad_norm, device=self.args.device)
-        fine = (step.losses_are_finite() & torch.isfinite(norm)).float()
-        if float(self.accelerator.reduce(fine)) == self.args.world_size:
+        scaled = self.accelerator.scaler is not None
+        fine = step.losses_are_finite() & (torch.isfinite(norm) | torch.tensor(scaled, device=norm.device))
+        self._may_step = float(self.accelerator.reduce(fine.float())) == self.args.world_size
+        if self._may_step:
             self.skips.took()
-            return True
+            return
         self.skips.skipped()
         self._take_back(step.before)
         self._tr_loss = step.before.loss.clone()
         self.report_skipped(step.offending_rows())
-        return False
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Block], num_batches: int, device: torch.device
@@ -175,7 +180,10 @@ class EngineTrainer(KTOTrainer):  # type: ignore[misc]
 
     def training_step(self, model: torch.nn.Module, inputs: Block, num_items_in_batch: None = None) -> Tensor:
         """Gradients of one block. When memory runs out, the step begins again in smaller parts."""
-        upto = given(self._step).trained + 1
+        step = given(self._step)
+        # Not before: a resumed run takes up its random state after it has taken the step's blocks.
+        step.randomness = step.randomness or RandomState.now()
+        upto = step.trained + 1
         return self.train_rows.carry_out(lambda rows: self._train(model, upto, rows), self._begin_again)
 
     def _train(self, model: torch.nn.Module, upto: int, rows: int) -> Tensor:
@@ -201,10 +209,12 @@ class EngineTrainer(KTOTrainer):  # type: ignore[misc]
         self._take_back(step.before)
         step.trained = 0
         step.finite.clear()
+        if step.randomness is not None:
+            step.randomness.restore()
 
     def _as_it_is(self) -> Before:
         loss, tokens = self._tr_loss.clone(), self._total_train_tokens
-        return Before(self.tally.copy(), self.rewards.mark(), tokens, loss, RandomState.now())
+        return Before(self.tally.copy(), self.rewards.mark(), tokens, loss)
 
     def _take_back(self, before: Before) -> None:
         self.tally = before.tally.copy()
@@ -212,11 +222,9 @@ class EngineTrainer(KTOTrainer):  # type: ignore[misc]
 
     def put_back(self) -> None:
         """Have everything be as it was after the last whole step: the one under way was left."""
+        self._begin_again()
         before = given(self._step).before
-        self.model.zero_grad()
-        self._take_back(before)
         self._total_train_tokens, self._tr_loss = before.tokens, before.loss
-        before.randomness.restore()
 
     def _prepare_step(self, rows: int) -> None:
         """References and z of the step's blocks, once for each size of the parts."""

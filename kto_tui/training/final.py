@@ -22,6 +22,7 @@ def write_final_model(
 
     A base that nobody can find by its name is named by its folder, so that loading the adapter finds it.
     """
+    trainer.require_finite()
     with writing("final_model", sitting.directory.path):
         return _write(sitting, trainer, source, examples, step)
 
@@ -43,7 +44,9 @@ def _write(sitting: Sitting, trainer: SteeredTrainer, source: Source, examples: 
     )
     (staged / "README.md").write_text(card, encoding="utf-8")
     describe(staged)  # Reads each file back and has it reach the disk.
-    shutil.rmtree(final, ignore_errors=True)
+    sync_folder(staged)
+    if final.exists():
+        final.rename(staged.parent / "old")
     staged.rename(final)
     sync_folder(final.parent)
     shutil.rmtree(staged.parent, ignore_errors=True)

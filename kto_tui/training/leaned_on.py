@@ -8,7 +8,7 @@ OVERRIDDEN = (
     *("_prepare_dataset", "get_train_dataloader", "create_optimizer", "floating_point_ops"),
     *("get_batch_samples", "training_step", "compute_loss", "evaluate", "log"),
     *("_save_checkpoint", "_get_output_dir", "_load_from_checkpoint", "_load_optimizer_and_scheduler"),
-    *("_get_grad_norm", "_load_rng_state", "_send_telemetry", "create_model_card"),
+    *("_get_grad_norm", "_load_rng_state", "_load_scaler", "_send_telemetry", "create_model_card"),
 )
 
 # Attributes of a trainer that are read or set.

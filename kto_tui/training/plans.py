@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from kto_tui.training.batches import Block, Collator
 from kto_tui.training.blocks import EpochBlocks
-from kto_tui.training.snapshot import Before
+from kto_tui.training.snapshot import Before, RandomState
 from kto_tui.training.tokens import TokenizedRows
 
 
@@ -26,11 +26,13 @@ class Step:
     """One optimizer step under way: its blocks, how many of them have left their gradient, and how things
     were before it, for when it has to be done again or is left.
 
-    `finite`: (rows,) numbers of the rows passed with gradient, and whether their losses are finite.
+    `randomness` is that before its first pass with gradient. `finite`: (rows,) numbers of the rows passed
+    with gradient, and whether their losses are finite.
     """
 
     blocks: list[Block]
     before: Before
+    randomness: RandomState | None = None
     prepared_for: int = 0
     trained: int = 0
     finite: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)

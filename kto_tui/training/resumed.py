@@ -9,6 +9,7 @@ from kto_tui.core.errors import UserError
 from kto_tui.core.events import Metrics
 
 ACCUMULATORS_NAME = "accumulators.json"
+_NEEDED = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
 
 
 def accumulators(checkpoint: Path) -> dict[str, Any]:
@@ -25,6 +26,15 @@ def accumulators(checkpoint: Path) -> dict[str, Any]:
             f"--resume-from-checkpoint {checkpoint}: {path.name} is damaged; resume from another checkpoint"
         )
     return saved
+
+
+def check_files(checkpoint: Path) -> None:
+    """Raise UserError unless all is there that training goes on with: a manifest may not even list it."""
+    missing = [name for name in _NEEDED if not (checkpoint / name).is_file()]
+    if missing:
+        raise UserError(
+            f"--resume-from-checkpoint {checkpoint}: {missing[0]} is missing; resume from another checkpoint"
+        )
 
 
 def resumed_step(checkpoint: Path) -> int:
@@ -50,7 +60,7 @@ def _trainer_state(checkpoint: Path) -> dict[str, Any]:
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
         return {**state, "global_step": int(state["global_step"])}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise UserError(
             f"--resume-from-checkpoint {checkpoint}: found no readable {path.name}; "
             "resume from another checkpoint"

@@ -29,7 +29,7 @@ def surplus(
     """
     rotating = [saved for saved in checkpoints if not _stays(saved, best) and not saved.damaged]
     rotating.sort(key=_age)
-    damaged = [saved for saved in checkpoints if saved.damaged]
+    damaged = [saved for saved in checkpoints if saved.damaged and not _stays(saved, best)]
     going = [*sorted(damaged, key=_age), *rotating[: max(0, len(rotating) - limit)]]
     return [saved for saved in going if saved.path not in protected]
 

@@ -8,9 +8,12 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 
+import msgspec
+
 from kto_tui.core.config import RunConfig
 from kto_tui.core.errors import WRONG_REQUEST, UserError, one_line
 from kto_tui.core.events import RunEnded, StageChanged
+from kto_tui.training.alone import alone
 from kto_tui.training.emitter import Emitter, EventQueue
 from kto_tui.training.environment import prepare_environment
 from kto_tui.training.orphan import Watch
@@ -41,22 +44,16 @@ def run(
     watch = Watch(supervisor_alive, lambda: sitting.has_trained, give_up) if give_up else nullcontext()
     with watch:
         ended = _train_and_judge(sitting)
+        _say_how_it_ended(sitting, ended, time.monotonic() - began)
+        emitter.close(reader_alive=supervisor_alive())
+    return ended.exit_code if ended else 0
+
+
+def _say_how_it_ended(sitting: Sitting, ended: RunEnded | None, seconds: float) -> None:
     last = sitting.store.last
     sitting.steering.close(last.name if last else None, sitting.store.pin_last)
     if ended is not None:
-        seconds = time.monotonic() - began
-        emitter.emit(
-            RunEnded(
-                status=ended.status,
-                step=sitting.step,
-                seconds=seconds,
-                error=ended.error,
-                exit_code=ended.exit_code,
-                transient=ended.transient,
-            )
-        )
-    emitter.close(reader_alive=supervisor_alive())
-    return ended.exit_code if ended else 0
+        sitting.emitter.emit(msgspec.structs.replace(ended, step=sitting.step, seconds=seconds))
 
 
 def _train_and_judge(sitting: Sitting) -> RunEnded | None:
@@ -112,8 +109,9 @@ def _train(sitting: Sitting) -> Ending | None:
     sitting.emitter.emit(StageChanged(stage="loading_model"))
     sitting.progress("loading_model")(0, 0, "starting PyTorch")
     prepare_environment(sitting.config)
-    sitting.store.clean()
+    with alone(sitting.directory.worker_lock, sitting.steering.end_before_first_step):
+        sitting.store.clean()
 
-    from kto_tui.training.work import Work
+        from kto_tui.training.work import Work
 
-    return Work(sitting).carry_out()
+        return Work(sitting).carry_out()

@@ -36,10 +36,9 @@ class RandomState:
 
 @dataclass(frozen=True)
 class Before:
-    """Figures and randomness before a step. `loss`: the sum since the last log; `rewards`: a mark."""
+    """Figures before a step. `loss`: the sum since the last log; `rewards`: a mark."""
 
     tally: Tally
     rewards: int
     tokens: int
     loss: Tensor
-    randomness: RandomState

@@ -97,7 +97,7 @@ def _own_copy(config: RunConfig, output: Path) -> Source | None:
     if config.resume_from_checkpoint and not (own / _MARKER).is_file():
         theirs = Path(config.resume_from_checkpoint).parent / BASE_MODEL_NAME
         if (theirs / _MARKER).is_file() and theirs.parent.resolve() != output.resolve():
-            shutil.copytree(theirs, own, dirs_exist_ok=True)
+            _copy(theirs, own)
     try:
         marker = json.loads((own / _MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -105,6 +105,16 @@ def _own_copy(config: RunConfig, output: Path) -> Source | None:
     if marker.get("model") != config.model or missing_part(own):
         return None
     return Source(own, str(marker["source"]), own_copy=True)
+
+
+def _copy(theirs: Path, own: Path) -> None:
+    """Copy another run's base, and put it in its place whole."""
+    beside = own.with_name(f"{own.name}.new")
+    shutil.rmtree(beside, ignore_errors=True)
+    shutil.rmtree(own, ignore_errors=True)
+    shutil.copytree(theirs, beside)
+    describe(beside)
+    beside.rename(own)
 
 
 def _keep(output: Path, model: str, label: str, build: Callable[[Path], None]) -> Source:

@@ -12,6 +12,13 @@ from kto_tui.core.errors import UserError, one_line
 from kto_tui.core.events import AlertRaised
 from kto_tui.core.sizes import format_size
 
+_WORDS = (
+    "PytorchStreamWriter",
+    "unexpected pos",
+    "open file failed",
+    "Parent directory",
+    "(os error ",
+)
 _MARGIN = 1.02  # File systems need some room beside the files' own.
 
 
@@ -66,9 +73,11 @@ def save_failed(step: int, path: Path, error: Exception, words: str, needed_byte
 
 def is_disk_failure(error: BaseException) -> bool:
     """Whether an exception, be it torch's or safetensors' own, stands for a failed write."""
-    text = str(error)
-    library = "PytorchStreamWriter" in text or "unexpected pos" in text
-    return isinstance(error, (OSError, SafetensorError)) or (isinstance(error, RuntimeError) and library)
+    if isinstance(error, (OSError, SafetensorError)):
+        return True
+    # torch raises RuntimeError, tokenizers a plain Exception.
+    library = isinstance(error, RuntimeError) or type(error) is Exception
+    return library and any(words in str(error) for words in _WORDS)
 
 
 @contextmanager
@@ -76,7 +85,7 @@ def writing(what: str, folder: Path) -> Iterator[None]:
     """A failed write of `what` is told with what is free in `folder`. Raises OSError."""
     try:
         yield
-    except (OSError, SafetensorError, RuntimeError) as error:
+    except Exception as error:
         if not is_disk_failure(error):
             raise
         words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

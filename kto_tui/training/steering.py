@@ -80,11 +80,16 @@ class Steering:
         """Whether not even the step under way is to be finished."""
         return self.ending == "abandoned" or any(c.command == "stop" and c.urgent for c in self._pending)
 
+    @property
+    def insists(self) -> bool:
+        """Whether this sitting is to end also where its last step cannot be saved."""
+        return self.ending == "abandoned" or any(c.command == "stop" and c.insists for c in self._pending)
+
     def end_before_first_step(self) -> None:
         """Take requests where no step was taken in this sitting. Raises SittingEnded for stop and park."""
         self.poll()
         if self.ending is None:
-            leaving = next((c for c in self._pending if c.command in _ENDINGS), None)
+            leaving = next((c for c in sorted(self._pending, key=_rank) if c.command in _ENDINGS), None)
             if leaving is None:
                 return
             self._pending.remove(leaving)
@@ -99,7 +104,7 @@ class Steering:
         `keep` makes it outlive the rotation, for who asks for it while it is held; raises OSError.
         """
         paused = False
-        for command in self._take_pending():
+        for command in sorted(self._take_pending(), key=_rank):
             paused = self._answer(command, checkpoint, paused, keep)
         if paused:
             self._hold(checkpoint, keep)
@@ -110,14 +115,18 @@ class Steering:
             self._reply(command, "rejected", why)
 
     def close(self, last_checkpoint: str | None, keep: Callable[[], None]) -> None:
-        """Answer what came too late, so that no request stays open; `keep` as for `settle`."""
+        """Answer a late request for a checkpoint; `keep` as for `settle`. The supervisor sees to the rest."""
         while (command := self._next(0)) is not None:
             self._pending.append(command)
         for command in self._take_pending():
             if command.command == "checkpoint" and last_checkpoint:
-                self._keep(command, keep, last_checkpoint)
-            else:
-                self._reply(command, "rejected", "training had already ended")
+                self._answer_late(command, keep, last_checkpoint)
+
+    def _answer_late(self, command: Command, keep: Callable[[], None], checkpoint: str) -> None:
+        if command.keeps:
+            self._keep(command, keep, checkpoint)
+        else:
+            self._reply(command, "done", checkpoint)
 
     def _accept(self, command: Command) -> None:
         pausing = any(c.command == "pause" for c in self._pending)
@@ -163,7 +172,7 @@ class Steering:
         while paused and self.ending is None:
             command = self._next(HOLD_SECONDS)
             self._emitter.flush()
-            if command is not None and command.command == "checkpoint":
+            if command is not None and command.command == "checkpoint" and command.keeps:
                 self._keep(command, keep, f"already saved at step {step}")
             elif command is not None:
                 paused = self._answer(command, checkpoint, paused, keep)
@@ -194,3 +203,8 @@ class Steering:
             return self._commands.get(seconds > 0, seconds or None)
         except queue.Empty:
             return None
+
+
+def _rank(command: Command) -> int:
+    """What is answered first at a boundary: checkpoints, then a stop, which nothing else outdoes."""
+    return {"checkpoint": 0, "stop": 1}.get(command.command, 2)

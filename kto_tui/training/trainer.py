@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from kto_tui.core.config import to_yaml
 from kto_tui.core.directory import SETTINGS_NAME
@@ -34,11 +33,15 @@ from kto_tui.training.sitting import Sitting
 from kto_tui.training.skipping import MOST_IN_A_ROW, NotFinite, all_finite, named_rows
 from kto_tui.training.space import is_disk_failure
 
-_SMALL_FILES_BYTES = 4 << 20
+_SMALL_FILES_BYTES = 512 << 10
 
 
 class EvaluationCut(Exception):
     """Leaves an evaluation that the user does not want to wait for."""
+
+
+class PatienceOver(Exception):
+    """An evaluation that was made up for has used up the patience: there is nothing left to train."""
 
 
 class StepLeft(Exception):
@@ -57,6 +60,8 @@ class SteeredTrainer(EngineTrainer):
         self._staging: Path | None = None
         self.save_reason: SaveReason = "scheduled"
         self.save_error: str | None = None
+        self.evaluation_due = False
+        self.best_home: Path | None = None
         self.latest: Metrics = {}
         patience = sitting.config.early_stopping_patience
         self._cache_problem: str | None = None
@@ -96,6 +101,11 @@ class SteeredTrainer(EngineTrainer):
         """After StepLeft: a checkpoint of the last whole step. A failed one leaves `save_error`."""
         self.put_back()
         self.save_reason = self._sitting.steering.reason or "stopped"
+        self._save_checkpoint(self.model, None)
+
+    def save_amid_evaluation(self, reason: SaveReason) -> None:
+        """A checkpoint now: an evaluation changes nothing that is in it."""
+        self.save_reason = reason
         self._save_checkpoint(self.model, None)
 
     def report_skipped(self, rows: Sequence[int]) -> None:
@@ -145,6 +155,7 @@ class SteeredTrainer(EngineTrainer):
             metrics = {}
         else:
             plain = {key.removeprefix("eval_"): value for key, value in metrics.items() if key != "epoch"}
+            self.evaluation_due = False
             emitter.emit(Evaluated(step=self.state.global_step, metrics=finite(plain)))
             self._consider_stopping(plain["loss"])
         emitter.emit(StageChanged(stage="training"))
@@ -168,6 +179,8 @@ class SteeredTrainer(EngineTrainer):
         """Have rotation spare the checkpoint of the best evaluation."""
         if self.early and self.early.best_step is not None:
             self._sitting.store.best = self._sitting.directory.checkpoint(self.early.best_step)
+        if self.early and self.early.improved:
+            self.best_home = self._sitting.directory.path
 
     def _get_output_dir(self, trial: Any) -> str:
         """Where transformers puts `checkpoint-N`: the staging folder while one is written."""
@@ -176,8 +189,7 @@ class SteeredTrainer(EngineTrainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """One checkpoint for `save_reason`. A failed one leaves `save_error`, and training goes on."""
         step, store = self.state.global_step, self._sitting.store
-        if not all_finite(self._trained_parameters()):
-            raise NotFinite(weights_lost(step, store.newest))
+        self.require_finite()
         self.keep_references()
         self._sitting.emitter.emit(StageChanged(stage="saving"))
         try:
@@ -188,10 +200,17 @@ class SteeredTrainer(EngineTrainer):
             self.save_error = str(error)
 
     def checkpoint_bytes(self) -> int:
-        """About what a checkpoint takes on the disk: adapters, two moments of each, and small files."""
+        """About what a checkpoint takes on the disk: adapters, their moments, tokenizer, small files."""
         size = sum(parameter.numel() * parameter.element_size() for parameter in self._trained_parameters())
         moments = 2 * size // (4 if "8bit" in str(self.args.optim) else 1)
-        return size + moments + _SMALL_FILES_BYTES
+        backend = getattr(self.processing_class, "backend_tokenizer", None)
+        tokenizer = len(backend.to_str()) if backend is not None else 0
+        return size + moments + tokenizer + _SMALL_FILES_BYTES
+
+    def require_finite(self) -> None:
+        """Raise NotFinite if a weight is no number: nothing is to be written from it."""
+        if not all_finite(self._trained_parameters()):
+            raise NotFinite(weights_lost(self.state.global_step, self._sitting.store.newest))
 
     def _trained_parameters(self) -> list[torch.Tensor]:
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
@@ -203,10 +222,10 @@ class SteeredTrainer(EngineTrainer):
             folder = self._staging / f"checkpoint-{self.state.global_step}"
             (folder / ACCUMULATORS_NAME).write_text(json.dumps(self._accumulators()), encoding="utf-8")
             (folder / SETTINGS_NAME).write_text(to_yaml(self._sitting.config), encoding="utf-8")
-        except (RuntimeError, SafetensorError) as error:
-            if is_disk_failure(error):
-                raise OSError(one_line(error)) from error
-            raise
+        except Exception as error:
+            if isinstance(error, OSError) or not is_disk_failure(error):
+                raise
+            raise OSError(one_line(error)) from error
         finally:
             self._staging = None
 
@@ -221,8 +240,10 @@ class SteeredTrainer(EngineTrainer):
             "rows_at_once": {"training": self.train_rows.at_once, "evaluation": self.eval_rows.at_once},
             "gradient_checkpointing": bool(self.args.activation_checkpointing),
             "early_stopping": self.early and self.early.state(),
+            "best_home": self.best_home and str(self.best_home.resolve()),
             "skips": self.skips.state(),
             "data": self._sitting.data_fingerprint,
+            "evaluation_due": self.evaluation_due,
         }
 
     def restore_accumulators(self, checkpoint: Path) -> None:
@@ -230,6 +251,23 @@ class SteeredTrainer(EngineTrainer):
         saved = accumulators(checkpoint)
         if not saved:
             return
+        self.best_home = Path(saved.get("best_home") or checkpoint.parent)
+        try:
+            self._restore(saved)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"--resume-from-checkpoint {checkpoint}: {ACCUMULATORS_NAME} is not what this version "
+                "writes; resume from another checkpoint"
+            ) from error
+
+    def make_up_evaluation(self) -> None:
+        """Evaluate now what was left out as the sitting before ended. Raises PatienceOver."""
+        if self.evaluation_due:
+            self.evaluate()
+            if self.early and self.early.exhausted:
+                raise PatienceOver
+
+    def _restore(self, saved: dict[str, Any]) -> None:
         self._tr_loss = torch.tensor(saved["loss"], device=self._tr_loss.device)
         self._globalstep_last_logged = saved["last_logged_step"]
         self._total_train_tokens = saved["num_tokens"]
@@ -238,6 +276,7 @@ class SteeredTrainer(EngineTrainer):
         self.train_rows.at_once = min(self.train_rows.at_once, saved["rows_at_once"]["training"])
         self.eval_rows.at_once = min(self.eval_rows.at_once, saved["rows_at_once"]["evaluation"])
         self.skips.restore(saved.get("skips") or self.skips.state())
+        self.evaluation_due = bool(saved.get("evaluation_due"))
         if self.early and saved["early_stopping"]:
             self.early.restore(saved["early_stopping"])
             self._keep_best()
@@ -247,25 +286,43 @@ class SteeredTrainer(EngineTrainer):
         float32_adapters(self.model)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        """Go on at the learning rate of the settings as they are now, not as they were at the checkpoint.
+        """Go on at the learning rate and weight decay of the settings as they are now, not as they were.
 
         transformers takes over the rate that was computed for the next step of the old schedule: 0 at its
         end, so that the first of some added steps would train nothing.
         """
         peaks = list(self.lr_scheduler.base_lrs)
+        decays = [group["weight_decay"] for group in self.optimizer.param_groups]
         with loading(checkpoint, "optimizer.pt or scheduler.pt"):
             super()._load_optimizer_and_scheduler(checkpoint)
+        self._check_moments(checkpoint)
         schedule = self.lr_scheduler
         schedule.base_lrs = peaks
         factors = [factor(schedule.last_epoch) for factor in schedule.lr_lambdas]
         rates = [peak * factor for peak, factor in zip(peaks, factors, strict=True)]
-        for group, peak, rate in zip(self.optimizer.param_groups, peaks, rates, strict=True):
-            group["initial_lr"], group["lr"] = peak, rate
+        groups = self.optimizer.param_groups
+        for group, peak, rate, decay in zip(groups, peaks, rates, decays, strict=True):
+            group["initial_lr"], group["lr"], group["weight_decay"] = peak, rate, decay
         schedule._last_lr = rates
+
+    def _check_moments(self, checkpoint: str | None) -> None:
+        """Raise UserError if the moments that were loaded are those of the other kind of AdamW."""
+        wanted = "state1" if "8bit" in str(self.args.optim) else "exp_avg"
+        kept = {name for state in self.optimizer.state.values() for name in state}
+        if kept and wanted not in kept:
+            other = "adamw_torch" if wanted == "state1" else "adamw_8bit"
+            raise UserError(
+                f"--resume-from-checkpoint {checkpoint}: its moments are those of --optim {other}; "
+                "resume with that, or start anew in another --output-dir"
+            )
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         with loading(checkpoint, "rng_state.pth"):
             super()._load_rng_state(checkpoint)
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        with loading(checkpoint, "scaler.pt"):
+            super()._load_scaler(checkpoint)
 
     def load_adapter_of(self, checkpoint: Path) -> None:
         """Take the adapter of a checkpoint without training."""

@@ -27,14 +27,15 @@ from kto_tui.training.early import EarlyStopping
 from kto_tui.training.final import write_final_model
 from kto_tui.training.memory import free_bytes
 from kto_tui.training.model import Base, adapter_parameters, load_base
+from kto_tui.training.optional import given
 from kto_tui.training.plans import Planned
 from kto_tui.training.preparing import Preparing
-from kto_tui.training.resumed import accumulators, last_metrics, resumed_step
+from kto_tui.training.resumed import accumulators, check_files, last_metrics, resumed_step
 from kto_tui.training.sitting import Sitting
 from kto_tui.training.space import check_before_training
 from kto_tui.training.steering import Ending
 from kto_tui.training.tracking import tracked
-from kto_tui.training.trainer import SteeredTrainer, StepLeft
+from kto_tui.training.trainer import PatienceOver, SteeredTrainer, StepLeft
 from kto_tui.training.weights import chosen_weights
 
 logger = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ class Work:
             raise UserError(
                 f"--resume-from-checkpoint {resumed}: it is damaged: {problem}; resume from another one"
             )
+        check_files(resumed)
         check_adapter(resumed, self._config)
         changes = changed_settings(resumed, self._config)
         if changes:
@@ -202,7 +204,9 @@ class Work:
     def _train(self, trainer: SteeredTrainer, last_step: int) -> None:
         resumed, early = self._sitting.resumed, trainer.early
         if resumed and early:
-            early.restore(accumulators(resumed).get("early_stopping") or early.state())
+            saved = accumulators(resumed)
+            early.restore(saved.get("early_stopping") or early.state())
+            trainer.best_home = Path(saved.get("best_home") or resumed.parent)
         if resumed and self._sitting.step >= last_step:
             self._take_finished(trainer, resumed, self._past_the_end(resumed, last_step))
         elif resumed and early and early.exhausted:
@@ -213,6 +217,9 @@ class Work:
                 trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
             except StepLeft:
                 self._leave_step(trainer)
+            except PatienceOver:
+                patience = f"--early-stopping-patience {self._config.early_stopping_patience}"
+                self._say_nothing_left(f"{given(resumed).name}: {patience} has run out")
 
     def _leave_step(self, trainer: SteeredTrainer) -> None:
         """The run is to end and the step under way was left. Raises OSError if its end cannot be saved."""
@@ -238,13 +245,20 @@ class Work:
         """There is nothing left to train, as `message` says: transformers would train one more step."""
         trainer.load_adapter_of(resumed)
         trainer.latest = last_metrics(resumed)
+        trainer.state.global_step = self._sitting.step
+        if accumulators(resumed).get("evaluation_due"):
+            trainer.evaluate()
+        self._say_nothing_left(message)
+
+    def _say_nothing_left(self, message: str) -> None:
         self._sitting.progress("training")(self._sitting.step, self._sitting.step, "")
         self._sitting.emitter.emit(
             AlertRaised(
                 kind="nothing_left_to_train",
                 severity="info",
                 message=message,
-                advice="To train on, raise --max-steps, --num-epochs or --early-stopping-patience.",
+                advice="To train on, raise --max-steps, --num-epochs or --early-stopping-patience, and add "
+                "--allow-changed-settings.",
                 step=self._sitting.step,
             )
         )
@@ -266,8 +280,7 @@ class Work:
         step = self._sitting.step
         if early.best_step is None or early.best_step == step:
             return step
-        resumed = self._sitting.resumed
-        found = best_folders(self._sitting.directory, resumed, early.best_step)
+        found = best_folders(self._sitting.directory, trainer.best_home, early.best_step)
         self._sitting.emitter.emit(final_is_best(early, bool(found), step))
         if not found:
             return step
@@ -276,10 +289,10 @@ class Work:
         return early.best_step
 
 
-def best_folders(directory: RunDirectory, resumed: Path | None, step: int) -> list[Path]:
-    """Where the checkpoint of the best evaluation lies: in this run, or in the one that it goes on from."""
-    parents = [directory.checkpoint(step), *([resumed.parent / f"checkpoint-{step}"] if resumed else [])]
-    return [folder for folder in parents if folder.is_dir()]
+def best_folders(directory: RunDirectory, home: Path | None, step: int) -> list[Path]:
+    """Where the whole checkpoint of the best evaluation lies: in this run, or in the one it came from."""
+    places = [directory.checkpoint(step), *([home / f"checkpoint-{step}"] if home else [])]
+    return [folder for folder in places if folder.is_dir() and problem_of(folder) is None]
 
 
 def _quieten() -> None:

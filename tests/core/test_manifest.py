@@ -1,5 +1,6 @@
 """A checkpoint's manifest: whatever happens to the files is noticed, and nothing but Damaged is raised."""
 
+import errno
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from kto_tui.core.manifest import (
     describe,
     newest_whole,
     problem_of,
+    put_back_replaced,
     read_manifest,
     verify,
     write_manifest,
@@ -222,3 +224,60 @@ def test_a_name_that_stands_twice_hides_no_file(tmp_path: Path) -> None:
     (folder / "a").write_bytes(b"damaged")
     with pytest.raises(Damaged, match=r"manifest\.json is damaged"):
         verify(folder)
+
+
+def whole(folder: Path, content: str) -> None:
+    folder.mkdir(parents=True)
+    (folder / "a").write_text(content)
+    write_manifest(folder, Manifest(step=5, reason="scheduled", time=1.5, files=describe(folder)))
+
+
+def test_one_that_was_being_replaced_is_put_back(tmp_path: Path) -> None:
+    """Its worker died between the two renames; the new one beside it stays where it is."""
+    directory = RunDirectory(tmp_path)
+    whole(directory.staging / "replaced-checkpoint-5", "old")
+    whole(directory.staging / "checkpoint-5", "new")
+    put_back_replaced(directory)
+    assert newest_whole(directory) == (directory.checkpoint(5), [])
+    assert (directory.checkpoint(5) / "a").read_text() == "old"
+    assert [path.name for path in directory.staging.iterdir()] == ["checkpoint-5"]
+
+
+def test_one_that_has_been_replaced_does_not_come_back(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    put_back_replaced(directory)  # Nothing was ever staged.
+    whole(directory.staging / "replaced-checkpoint-5", "old")
+    whole(directory.checkpoint(5), "new")
+    put_back_replaced(directory)
+    assert (directory.checkpoint(5) / "a").read_text() == "new"
+
+
+def reading(path: Path, monkeypatch: pytest.MonkeyPatch, error: int) -> None:
+    """The disk fails with `error` where `path` is opened."""
+    plain = os.open
+
+    def failing(opened: str | Path, *args: Any, **kwargs: Any) -> int:
+        if Path(opened) == path:
+            raise OSError(error, os.strerror(error), str(opened))
+        return plain(opened, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", failing)
+
+
+@pytest.mark.parametrize("name", [MANIFEST_NAME, "a"])
+@pytest.mark.parametrize("error", [errno.EIO, errno.EMFILE, errno.EACCES])
+def test_what_cannot_be_read_for_a_moment_is_told_from_what_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, error: int
+) -> None:
+    folder = tmp_path / "checkpoint-5"
+    whole(folder, "1")
+    with monkeypatch.context() as patch:
+        reading(folder / name, patch, error)
+        with pytest.raises(Damaged, match=f"{name} cannot be read: {os.strerror(error)}") as raised:
+            verify(folder)
+    assert raised.value.unreadable
+    assert problem_of(folder) is None
+    (folder / name).write_text("?")
+    with pytest.raises(Damaged) as raised:
+        verify(folder)
+    assert not raised.value.unreadable

@@ -240,3 +240,43 @@ def stands_still(config: RunConfig, events: Any, commands: Any) -> None:
 
 def waits_for_what_never_comes(commands: Any) -> None:
     commands.get(timeout=60)
+
+
+def fails_and_stays(config: RunConfig, events: Any, commands: Any) -> None:
+    """Say that a device failed, and hang as its driver does; the second one completes."""
+    run = FakeRun(config, events, commands)
+    if run.step:
+        run.run()
+        return
+    events.put(StageChanged(stage="training"))
+    run.step = 5
+    run.save("scheduled")
+    events.put(RunEnded(status="failed", step=5, seconds=0, error="CUDA error", exit_code=1, transient=True))
+    threading.Event().wait(600)
+
+
+def crashes_at_five(config: RunConfig, events: Any, commands: Any) -> None:
+    """A library that crashes at the same step each time."""
+    _say(events, StageChanged(stage="training"), StepLogged(step=5, total_steps=9, epoch=0, metrics={}))
+    signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def parks_while_it_loads(config: RunConfig, events: Any, commands: Any) -> None:
+    """Park before training: one that wakes up parks again by itself, as it is asked to."""
+    events.put(StageChanged(stage="loading_model"))
+    while (command := commands.get(timeout=60)).command != "park":
+        pass
+    events.put(StageChanged(stage="parked"))
+    _say(events, CommandDone(id=command.id, command="park", outcome="done"))
+
+
+def refuses_the_second_time(config: RunConfig, events: Any, commands: Any) -> None:
+    """Be killed, then find the data gone."""
+    marker = RunDirectory(Path(str(config.output_dir))).path / "again"
+    if marker.exists():
+        refuses(config, events, commands)
+        return
+    marker.touch()
+    _say(events, StageChanged(stage="training"))
+    os.kill(os.getpid(), signal.SIGKILL)

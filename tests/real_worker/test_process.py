@@ -60,10 +60,10 @@ def test_a_wrong_request_ends_with_code_2_and_one_line(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_its_traceback_in_the_log(tmp_path: Path) -> None:
-    """A checkpoint that is whole, and not what this version reads."""
+    """A checkpoint that is signed, and yet holds no weights."""
     sit(tiny(tmp_path, max_steps=1))
     checkpoint = tmp_path / "out" / "checkpoint-1"
-    (checkpoint / "accumulators.json").write_text('{"loss": 1}')
+    (checkpoint / "adapter_model.safetensors").write_bytes(b"no weights")
     sign(checkpoint)
     heard, exit_code = work(tiny(tmp_path, max_steps=2, resume_from_checkpoint=str(checkpoint)))
     assert exit_code == 1

@@ -112,6 +112,9 @@ def test_the_checkpoint_of_one_run_does_not_go_on_in_the_folder_of_another(tmp_p
     directory = old_run(tmp_path)
     other = tmp_path / "other" / "checkpoint-9"
     config = RunConfig(output_dir=str(directory.path), resume_from_checkpoint=str(other))
+    assert check_output_dir(config) == directory  # It ended before it had one of its own: nothing to mix.
+    directory.checkpoint(5).mkdir(exist_ok=True)
+    (directory.checkpoint(5) / "manifest.json").write_text("{}")
     with pytest.raises(UserError, match="holds a run already"):
         check_output_dir(config)
     own = RunConfig(

@@ -1,11 +1,13 @@
 """A worker that dies: started again where that helps, and not where it does not."""
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from kto_tui.core.events import AlertRaised, CheckpointSaved, Event, RunEnded, RunStarted, StageChanged
@@ -182,3 +184,86 @@ def test_a_worker_that_stands_still_is_told_of_with_its_stacks(
     assert "nothing was heard of the worker for" in alert.message
     assert "kill -9" in alert.advice
     assert [e.stage for e in read_journal(directory.events) if isinstance(e, StageChanged)] == ["training"]
+
+
+def test_a_worker_that_has_failed_and_does_not_go_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "CLOSING_SECONDS", 1.0)
+    config, _ = make_run(tmp_path, max_steps=20, auto_restart=1)
+    assert live(config, entry=worker.fails_and_stays).status == "completed"
+
+
+def test_a_stop_between_a_failure_and_the_workers_end_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "CLOSING_SECONDS", 1.0)
+    config, directory = make_run(tmp_path, max_steps=20, auto_restart=5)
+
+    def saved(event: Event) -> bool:
+        return isinstance(event, CheckpointSaved)
+
+    script = Script((saved, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    ended = live(config, script, worker.fails_and_stays)
+    assert ended.status == "failed"
+    assert len(of(list(read_journal(directory.events)), RunStarted)) == 1
+
+
+def test_a_crash_at_the_same_step_is_not_tried_for_ever(tmp_path: Path) -> None:
+    config, directory = make_run(tmp_path, auto_restart=9)
+    assert "SIGSEGV" in (live(config, entry=worker.crashes_at_five).error or "")
+    assert len(of(list(read_journal(directory.events)), RunStarted)) == 2
+
+
+def test_a_park_while_it_wakes_answers_both(tmp_path: Path) -> None:
+    config, directory = make_run(tmp_path)
+
+    def wake() -> None:
+        ask(directory, "resume")
+        ask(directory, "park")
+
+    script = Script(
+        (in_stage("loading_model"), lambda: ask(directory, "park")),
+        (in_stage("parked"), wake),
+        (in_stage("parked"), lambda: ask(directory, "stop")),
+    )
+    assert live(config, script, worker.parks_while_it_loads).status == "stopped"
+    asked = sorted(replies(read_journal(directory.events)))
+    assert asked == [("park", "done"), ("park", "done"), ("resume", "rejected"), ("stop", "done")]
+
+
+def test_several_signals_at_once_end_a_parked_run_once(tmp_path: Path) -> None:
+    config, directory = make_run(tmp_path)
+
+    runs = Supervisor(config, worker.parks_while_it_loads)
+
+    def interrupt() -> None:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def parked(_: Event) -> bool:
+        return runs._parked and runs._worker is None
+
+    runs._observers = [
+        Script((in_stage("loading_model"), lambda: ask(directory, "park")), (parked, interrupt))
+    ]
+    ended = runs.run()
+    assert (ended.status, ended.exit_code, ended.error) == ("stopped", 130, None)
+    assert len(of(list(read_journal(directory.events)), RunEnded)) == 1
+
+
+def test_a_run_that_was_started_again_is_not_thrown_away(tmp_path: Path) -> None:
+    """A wrong request leaves no half-made folder; data that is gone later is another matter."""
+    config, _ = make_run(tmp_path, auto_restart=1)
+    runs = Supervisor(config, worker.refuses_the_second_time)
+    assert runs.run().exit_code == 2
+    assert runs.workers == 2
+
+
+def test_checkpoints_of_which_nobody_spoke_are_told(tmp_path: Path) -> None:
+    config, directory = make_run(tmp_path, max_steps=20, save_steps=10)
+    live(config)
+    shutil.move(directory.checkpoint(10), directory.checkpoint(15))
+    live(msgspec.structs.replace(config, resume_from_checkpoint=str(directory.checkpoint(20))))
+    state = fold(read_journal(directory.events))
+    assert [saved.step for saved in state.checkpoints] == [15, 20]

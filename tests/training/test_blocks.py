@@ -1,5 +1,6 @@
 """The block plan's promises, for any rows; and the same asked of TRL's own preparation, which breaks them."""
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -204,7 +205,19 @@ def test_prompts_with_answers_of_others_are_of_like_length_too() -> None:
     plain = plan_blocks(lengths, labels, 8, paired=True)
     plan = plan_blocks(lengths, labels, 8, paired=True, prompt_lengths=prompts)
     assert mismatched_share(plain, prompts, lengths) < 0.75
-    assert mismatched_share(plan, prompts, lengths) > 0.9
+    assert mismatched_share(plan, prompts, lengths) > 0.88
+
+
+@pytest.mark.parametrize(("block_size", "within"), [(4, 0), (6, 0), (8, 1), (16, 2)])
+@pytest.mark.parametrize("share", [0.5, 0.3])
+def test_labels_are_mixed_evenly(block_size: int, within: int, share: float) -> None:
+    """What the labels have in common then cancels in each gradient."""
+    prompts, lengths, labels = realistic(2400, share)
+    plan = plan_blocks(lengths, labels, block_size, paired=True, prompt_lengths=prompts)
+    even = block_size * float(labels.mean())
+    found = [int(labels[list(block)].sum()) for block in plan]
+    assert min(found) >= max(1, math.floor(even) - within)
+    assert max(found) <= min(block_size - 1, math.ceil(even) + within)
 
 
 def test_parting_prompts_costs_little_padding() -> None:
