@@ -126,6 +126,34 @@ class StuckWorker:
         return "\n".join(clean_text(line) for line in text.splitlines())
 
 
+class Watchman:
+    """Hears a worker's events, and tells of one that stands still: once, until it moves again."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._pulse = Pulse()
+        self._stuck: StuckWorker | None = None
+
+    def hear(self, event: Event) -> None:
+        """The worker said something."""
+        self._pulse.hear(event)
+
+    def rest(self) -> None:
+        """There is no worker to look after."""
+        self._pulse.stop()
+
+    def look(self, pid: int | None) -> AlertRaised | None:
+        """What is to be told of the worker with this process id now."""
+        silent = self._pulse.silent_for()
+        if silent is None or pid is None:
+            self._stuck = None
+        elif self._stuck is None:
+            self._stuck = StuckWorker(pid, self._log, silent, self._pulse.step_seconds)
+        else:
+            return self._stuck.alert()
+        return None
+
+
 def _state_of(pid: int) -> str | None:
     """The process's state in a word; None if it is gone."""
     try:

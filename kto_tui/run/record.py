@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
-from kto_tui.core.events import Event
+from kto_tui.core.events import CheckpointDeleted, CheckpointSaved, Event
 from kto_tui.run.alerts import journal_waits, requests_not_taken
 from kto_tui.run.journal import JournalWriter
 
@@ -13,11 +13,15 @@ Observer = Callable[[Event], None]
 
 
 class Record:
-    """The journal of a run and the observers of this sitting. Raises OSError if it cannot be opened."""
+    """The journal of a run and the observers of this sitting. Raises OSError if it cannot be opened.
+
+    `announced`: steps of the checkpoints that are there by what was said.
+    """
 
     def __init__(self, path: Path, observers: Sequence[Observer]) -> None:
         self._journal = JournalWriter(path, clock=time.monotonic)
         self.observers = observers
+        self.announced: set[int] = set()
         self._told_of_journal = self._told_of_requests = False
 
     def append(self, event: Event) -> None:
@@ -38,6 +42,10 @@ class Record:
 
     def _tell(self, event: Event) -> None:
         event = self._journal.append(event)
+        if isinstance(event, CheckpointSaved):
+            self.announced.add(event.step)
+        elif isinstance(event, CheckpointDeleted):
+            self.announced.discard(event.step)
         for observe in self.observers:
             observe(event)
 

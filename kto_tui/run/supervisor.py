@@ -1,15 +1,10 @@
 """The owner of a run: starts the worker, writes the journal, forwards requests, notices the end."""
 
-import platform
 import queue
 import signal
-import socket
 import time
-import uuid
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
@@ -17,38 +12,36 @@ from kto_tui.core.commands import Command, new_command
 from kto_tui.core.config import RunConfig
 from kto_tui.core.directory import RunDirectory, checkpoint_step
 from kto_tui.core.events import (
-    CheckpointDeleted,
     CheckpointSaved,
     CommandDone,
     Event,
     GpuSampled,
     Progress,
     RunEnded,
-    RunStarted,
     Stage,
     StageChanged,
     StepLogged,
 )
 from kto_tui.core.manifest import PassedOver, newest_whole, passed_over
 from kto_tui.run.alerts import checkpoint_passed_over, worker_died
+from kto_tui.run.asked import Asked
 from kto_tui.run.gpu import make_sampler
+from kto_tui.run.introduction import introduction
 from kto_tui.run.lock import RunLock, wait_for_worker
 from kto_tui.run.log import log_tail
-from kto_tui.run.pulse import Pulse, StuckWorker
+from kto_tui.run.pulse import Watchman
 from kto_tui.run.reconcile import untold
 from kto_tui.run.record import Observer, Record
 from kto_tui.run.registry import journaled_checkpoints, note_run
 from kto_tui.run.requests import RequestReader
 from kto_tui.run.restarts import Restarts
 from kto_tui.run.signals import Signals
-from kto_tui.run.worker import Inbox, WorkerEntry, WorkerExited, WorkerProcess
+from kto_tui.run.worker import Inbox, WorkerEntry, WorkerExited, WorkerProcess, describe_exit
 
-Outcome = Literal["done", "rejected"]
 TICK_SECONDS = 0.2
 SAMPLE_SECONDS = 2.0
 CLOSING_SECONDS = 60.0
 LEAVE_SECONDS = 2.0
-_LIBRARIES = ("kto-tui", "torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate")
 # Signals by which a process ends for reasons of its own; the others come from outside.
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 _BEFORE_TRAINING = ("loading_model", "preparing_data", "caching_reference")
@@ -75,8 +68,7 @@ class Supervisor:
         self._checkpoint = config.resume_from_checkpoint
         self._stage: Stage | None = None
         self._parked = False
-        self._waking: Command | None = None
-        self._unanswered: dict[str, Command] = {}
+        self._asked = Asked(self._append)
         self._signals = Signals(config.grace_seconds)
         self._restarts = Restarts(config.auto_restart)
         self._restart_at: float | None = None
@@ -85,9 +77,7 @@ class Supervisor:
         self._left: Command | None = None
         self._kill_by: float | None = None
         self.workers = 0
-        self._pulse = Pulse()
-        self._stuck: StuckWorker | None = None
-        self._announced: set[int] = set()
+        self._watchman = Watchman(self._directory.log)
         self._ended: RunEnded | None = None
 
     def run(self) -> RunEnded:
@@ -101,7 +91,7 @@ class Supervisor:
             note_run(self._directory)
             wait_for_worker(self._directory.worker_lock)
             try:
-                self._announced = {saved.step for saved in journaled_checkpoints(self._directory)}
+                self._record.announced = {saved.step for saved in journaled_checkpoints(self._directory)}
                 newer = passed_over(self._directory, self._checkpoint) if self._checkpoint else []
                 self._begin(self._checkpoint, newer)
                 while self._ended is None:
@@ -113,7 +103,7 @@ class Supervisor:
     def _begin(self, checkpoint: Path | str | None, newer: Sequence[PassedOver]) -> None:
         """A sitting from this checkpoint on, or from the start; `newer` ones are damaged."""
         self._checkpoint = str(checkpoint) if checkpoint else None
-        self._append(self._introduction())
+        self._append(introduction(self._sample(None), self._checkpoint))
         self._start_worker(newer)
 
     def _let_worker_finish(self) -> None:
@@ -130,18 +120,8 @@ class Supervisor:
         self._worker.wait(None if self._ended is None else CLOSING_SECONDS)
         self._worker.kill()
 
-    def _introduction(self) -> RunStarted:
-        versions = {name: metadata.version(name) for name in _LIBRARIES}
-        return RunStarted(
-            run_id=uuid.uuid4().hex[:12],
-            versions={"python": platform.python_version(), **versions},
-            host=socket.gethostname(),
-            devices=tuple(device.name for device in self._sample(None)),
-            resumed_from=self._checkpoint,
-        )
-
     def _start_worker(self, newer: Sequence[PassedOver] = ()) -> None:
-        for event in untold(self._directory, self._announced):
+        for event in untold(self._directory, self._record.announced):
             self._append(event)
         for damaged in newer:
             self._append(checkpoint_passed_over(damaged, self._checkpoint))
@@ -189,33 +169,20 @@ class Supervisor:
         if self._restart_at is not None and now >= self._restart_at:
             self._restart_at = None
             self._begin(*self._newest_checkpoint())
-        self._watch()
+        pid = self._worker.pid if self._worker else None
+        if alert := self._watchman.look(pid):
+            self._append(alert)
         if now >= self._next_sample:
             self._next_sample = now + SAMPLE_SECONDS
-            worker = self._worker.pid if self._worker else None
-            self._append(GpuSampled(devices=self._sample(worker)))
-
-    def _watch(self) -> None:
-        """Tell of a worker that stands still, once until it moves again."""
-        silent, worker = self._pulse.silent_for(), self._worker
-        if silent is None or worker is None or worker.pid is None:
-            self._stuck = None
-        elif self._stuck is None:
-            self._stuck = StuckWorker(worker.pid, self._directory.log, silent, self._pulse.step_seconds)
-        elif alert := self._stuck.alert():
-            self._append(alert)
+            self._append(GpuSampled(devices=self._sample(pid)))
 
     def _append(self, event: Event) -> None:
-        if isinstance(event, CheckpointSaved):
-            self._announced.add(event.step)
-        elif isinstance(event, CheckpointDeleted):
-            self._announced.discard(event.step)
         self._record.append(event)
 
     # What the worker says
 
     def _on_event(self, event: Event) -> None:
-        self._pulse.hear(event)
+        self._watchman.hear(event)
         match event:
             case RunEnded():
                 if not self._stop_is_asked and self._restarts.may_follow(event, killed=False):
@@ -231,7 +198,7 @@ class Supervisor:
                     self._kill_by = time.monotonic() + CLOSING_SECONDS
                 if event.stage == "training":
                     self._leave_by = None
-                    self._answer_waking("done", f"from {self._checkpoint}")
+                    self._asked.answer_waking("done", f"from {self._checkpoint}")
             case CheckpointSaved():
                 self._checkpoint = event.path
                 self._step = event.step
@@ -240,19 +207,19 @@ class Supervisor:
             case Progress(stage="training"):
                 self._step = event.done
             case CommandDone():
-                self._unanswered.pop(event.id, None)
+                self._asked.forget(event.id)
             case _:
                 pass
         self._append(event)
 
     def _on_exit(self, exit_code: int) -> None:
         self._worker, self._leave_by = None, None
-        self._pulse.stop()
+        self._watchman.rest()
         self._kill_by = None
         left, self._left = self._left, None
         failure, self._failure = self._failure, None
         if self._parked:
-            self._answer_waking("rejected", "parked again")
+            self._asked.answer_waking("rejected", "parked again")
             self._ask_again()
         elif failure is not None and not self._stop_is_asked:
             self._restart(failure)
@@ -266,7 +233,7 @@ class Supervisor:
     def _on_death(self, exit_code: int) -> None:
         """The worker is gone without a word."""
         words = f"; its last words are in {self._directory.log}" if log_tail(self._directory.log, 1) else ""
-        error = f"the worker {_cause(exit_code)}{words}"
+        error = f"the worker {describe_exit(exit_code)}{words}"
         step = self._step
         failure = RunEnded(
             status="failed", step=step, seconds=0, error=error, exit_code=1, transient=exit_code < 0
@@ -279,9 +246,7 @@ class Supervisor:
 
     def _restart(self, failure: RunEnded) -> None:
         """Have another worker go on after a while. What was asked of the old one is not done."""
-        self._answer_waking("rejected", "the worker died")
-        for command in list(self._unanswered.values()):
-            self._answer(command, "rejected", "the worker died; ask again once it is back")
+        self._asked.reject_all("the worker died", "the worker died; ask again once it is back")
         delay = self._restarts.next_delay(failure)
         self._restart_at = time.monotonic() + delay
         self._append(worker_died(failure, delay, self._restarts.describe(), saved=bool(self._checkpoint)))
@@ -289,14 +254,12 @@ class Supervisor:
 
     def _ask_again(self) -> None:
         """What the worker has left unanswered, now that it is gone for good reason."""
-        for command in list(self._unanswered.values()):
+        for command in self._asked.all:
             self._on_command(command)
 
     def _end(self, event: RunEnded) -> None:
         """The last event of the sitting. A stop that a signal asked for exits with that signal's code."""
-        self._answer_waking("rejected", "the run ended")
-        for command in list(self._unanswered.values()):
-            self._answer(command, "rejected", "the run ended")
+        self._asked.reject_all("the run ended", "the run ended")
         exit_code = event.exit_code
         if event.status == "stopped" and self._signals.first:
             exit_code = 128 + self._signals.first
@@ -310,23 +273,25 @@ class Supervisor:
         if self._ended is not None:
             return
         if self._worker is not None:
-            self._unanswered[command.id] = command
+            self._asked.note(command)
             self._worker.send(command)
             if command.command in ("stop", "park") and self._leave_by is None:
                 self._leave_by = time.monotonic() + self._signals.shortened(LEAVE_SECONDS)
         elif command.command == "stop":
-            self._answer(command, "done", self._what_is_left())
+            self._asked.answer(command, "done", self._what_is_left())
             self._end(RunEnded(status="stopped", step=self._step, seconds=0))
         elif not self._parked:
-            self._answer(command, "rejected", "the worker is about to be started again; ask once it is back")
+            self._asked.answer(
+                command, "rejected", "the worker is about to be started again; ask once it is back"
+            )
         elif command.command == "resume":
-            self._unanswered.pop(command.id, None)
-            self._waking, self._parked = command, False
+            self._asked.wake(command)
+            self._parked = False
             checkpoint, newer = self._newest_checkpoint()
             self._checkpoint = str(checkpoint) if checkpoint else None
             self._start_worker(newer)
         else:
-            self._answer(command, "rejected", "the run is parked; resume it first")
+            self._asked.answer(command, "rejected", "the run is parked; resume it first")
 
     def _what_is_left(self) -> str:
         """What a run without a worker can be gone on from."""
@@ -339,38 +304,28 @@ class Supervisor:
 
     @property
     def _stop_is_asked(self) -> bool:
-        asked = any(command.command == "stop" for command in self._unanswered.values())
-        return asked or self._signals.first is not None
+        return self._asked.to_stop() or self._signals.first is not None
 
     def _leave_loading(self) -> None:
         """A worker that has not trained yet has nothing to save: it is not waited for."""
         self._leave_by = None
-        asked = [c for c in self._unanswered.values() if c.command in ("stop", "park")]
-        if asked and self._worker is not None and self._stage in _BEFORE_TRAINING:
-            self._left = asked[0]
+        asked = self._asked.to_leave()
+        if asked is not None and self._worker is not None and self._stage in _BEFORE_TRAINING:
+            self._left = asked
             self._worker.kill()
 
     def _on_left(self, command: Command) -> None:
         """The worker was ended while it loaded, as was asked."""
         detail = "no step was taken in this sitting, so there is nothing new to save"
         if command.command == "stop":
-            self._answer(command, "done", detail)
+            self._asked.answer(command, "done", detail)
             self._end(RunEnded(status="stopped", step=self._step, seconds=0))
             return
         self._parked = True
-        self._answer_waking("rejected", "parked again")
+        self._asked.answer_waking("rejected", "parked again")
         self._append(StageChanged(stage="parked"))
-        self._answer(command, "done", detail)
+        self._asked.answer(command, "done", detail)
         self._ask_again()
-
-    def _answer(self, command: Command, outcome: Outcome, detail: str) -> None:
-        self._unanswered.pop(command.id, None)
-        self._append(CommandDone(id=command.id, command=command.command, outcome=outcome, detail=detail))
-
-    def _answer_waking(self, outcome: Outcome, detail: str) -> None:
-        if self._waking is not None:
-            command, self._waking = self._waking, None
-            self._answer(command, outcome, detail)
 
     def _on_signals(self) -> None:
         """The first signal asks for a checkpoint and the end; Ctrl+C once more ends the run at once.
@@ -380,8 +335,7 @@ class Supervisor:
         """
         if self._ended is not None:
             return
-        stopping = any(command.command == "stop" for command in self._unanswered.values())
-        for wish in self._signals.wishes(stopping=stopping):
+        for wish in self._signals.wishes(stopping=self._asked.to_stop()):
             if self._ended is not None:
                 return
             if wish == "end":
@@ -395,13 +349,3 @@ class Supervisor:
         loading = self._stage in _BEFORE_TRAINING
         error = why if self._parked or loading else f"{why}; steps since the last checkpoint are lost"
         self._end(RunEnded(status="stopped", step=self._step, seconds=0, error=error))
-
-
-def _cause(exit_code: int) -> str:
-    """How a process ended, in words."""
-    if exit_code >= 0:
-        return f"ended with exit code {exit_code} and without a word"
-    try:
-        return f"was killed by {signal.Signals(-exit_code).name}"
-    except ValueError:
-        return f"was killed by signal {-exit_code}"

@@ -93,6 +93,16 @@ class WorkerProcess:
         self._inbox.put(WorkerExited(self._process.exitcode or 0))
 
 
+def describe_exit(exit_code: int) -> str:
+    """How a process ended, in words."""
+    if exit_code >= 0:
+        return f"ended with exit code {exit_code} and without a word"
+    try:
+        return f"was killed by {signal.Signals(-exit_code).name}"
+    except ValueError:
+        return f"was killed by signal {-exit_code}"
+
+
 @contextlib.contextmanager
 def _blocked(signals: tuple[signal.Signals, ...]) -> Iterator[None]:
     """Hold these signals back; a child that is started inherits that."""
