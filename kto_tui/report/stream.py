@@ -87,8 +87,8 @@ class LineWriter:
 class _DirectWriter(LineWriter):
     """Writes to the stream's descriptor, past its buffer.
 
-    A thread that is held up in `flush` keeps the buffer locked, and at its exit Python aborts over that:
-    "could not acquire lock for <_io.BufferedWriter name='<stdout>'> at interpreter shutdown".
+    A thread that is held up in `flush` keeps the buffer locked, and Python, which flushes it once more at its
+    exit, would wait for that for ever.
     """
 
     def _send(self, text: str) -> None:

@@ -45,7 +45,7 @@ def final_is_best(early: EarlyStopping, found: bool, step: int) -> AlertRaised:
         message, advice = f"{best}: the final model is of that step", "Later checkpoints are there as well."
     else:
         message = f"{best}, but its checkpoint is not there: the final model is of step {step}"
-        advice = "It could not be written, or was removed. The other checkpoints are as they were."
+        advice = "It could not be written, was removed, or is damaged. Other checkpoints are as they were."
     severity: Severity = "info" if found else "warning"
     return AlertRaised(kind="final_is_best", severity=severity, message=message, advice=advice, step=step)
 

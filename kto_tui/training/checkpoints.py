@@ -106,8 +106,7 @@ class CheckpointStore:
             check_space(self._directory.path, needed_bytes)
             size = self._write(final, step, reason, write)
         except (OSError, Damaged) as error:
-            put_back_replaced(self._directory)
-            shutil.rmtree(self.staging, ignore_errors=True)
+            self._undo()
             self._report_failure(step, final, error, needed_bytes)
             raise WriteFailed(_in_words(error)) from error
         self.last, self._last_bytes = final, size
@@ -159,10 +158,22 @@ class CheckpointStore:
             finally:
                 os.close(descriptor)
 
+    def _undo(self) -> None:
+        """Bring back what was moved aside, and remove the rest."""
+        try:
+            put_back_replaced(self._directory)
+        except OSError:
+            return  # What lies aside stays there: the next start tries again.
+        shutil.rmtree(self.staging, ignore_errors=True)
+
     def _later(self) -> float:
         """Now, or where the clock was set back, a moment after the newest one: rotation goes by age."""
-        newest = max((saved.time for saved in self._saved()), default=0.0)
-        return max(time.time(), newest + 0.001)
+        now = time.time()
+        try:
+            newest = max((saved.time for saved in self._saved()), default=now)
+        except OSError:
+            return now
+        return max(now, newest + 0.001)
 
     def _report_failure(self, step: int, path: Path, error: OSError | Damaged, needed_bytes: int) -> None:
         words = _in_words(error)

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from kto_tui.core.compatibility import ADAPTER_CONFIG
-from kto_tui.core.manifest import describe, sync_folder
+from kto_tui.core.manifest import REPLACED, describe, put_back_replaced, sync_folder
 from kto_tui.training.card import model_card
 from kto_tui.training.sitting import Sitting
 from kto_tui.training.sources import Source
@@ -46,8 +46,12 @@ def _write(sitting: Sitting, trainer: SteeredTrainer, source: Source, examples: 
     describe(staged)  # Reads each file back and has it reach the disk.
     sync_folder(staged)
     if final.exists():
-        final.rename(staged.parent / "old")
-    staged.rename(final)
+        final.rename(staged.parent / f"{REPLACED}{final.name}")
+    try:
+        staged.rename(final)
+    except OSError:
+        put_back_replaced(sitting.directory)
+        raise
     sync_folder(final.parent)
     shutil.rmtree(staged.parent, ignore_errors=True)
     return final

@@ -9,7 +9,13 @@ from kto_tui.core.errors import UserError
 from kto_tui.core.events import Metrics
 
 ACCUMULATORS_NAME = "accumulators.json"
-_NEEDED = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
+_NEEDED = (
+    "adapter_model.safetensors",
+    "optimizer.pt",
+    "scheduler.pt",
+    "trainer_state.json",
+    "rng_state*.pth",
+)
 
 
 def accumulators(checkpoint: Path) -> dict[str, Any]:
@@ -30,7 +36,7 @@ def accumulators(checkpoint: Path) -> dict[str, Any]:
 
 def check_files(checkpoint: Path) -> None:
     """Raise UserError unless all is there that training goes on with: a manifest may not even list it."""
-    missing = [name for name in _NEEDED if not (checkpoint / name).is_file()]
+    missing = [name for name in _NEEDED if not any(checkpoint.glob(name))]
     if missing:
         raise UserError(
             f"--resume-from-checkpoint {checkpoint}: {missing[0]} is missing; resume from another checkpoint"

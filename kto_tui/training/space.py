@@ -80,6 +80,15 @@ def is_disk_failure(error: BaseException) -> bool:
     return library and any(words in str(error) for words in _WORDS)
 
 
+def as_os_error(error: Exception) -> OSError:
+    """A library's failed write as the operating system tells it."""
+    if isinstance(error, OSError):
+        return error
+    words = " ".join(str(error).split())
+    full = os.strerror(errno.ENOSPC)
+    return OSError(errno.ENOSPC, full) if full in words else OSError(words)
+
+
 @contextmanager
 def writing(what: str, folder: Path) -> Iterator[None]:
     """A failed write of `what` is told with what is free in `folder`. Raises OSError."""
@@ -88,6 +97,6 @@ def writing(what: str, folder: Path) -> Iterator[None]:
     except Exception as error:
         if not is_disk_failure(error):
             raise
-        words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        failure = as_os_error(error)
         free = f"{format_size(free_bytes(folder))} are free in {folder}"
-        raise OSError(f"{what} could not be written: {' '.join(words.split())}; {free}") from error
+        raise OSError(f"{what} could not be written: {failure.strerror or failure}; {free}") from error

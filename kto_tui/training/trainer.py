@@ -12,7 +12,7 @@ import torch
 
 from kto_tui.core.config import to_yaml
 from kto_tui.core.directory import SETTINGS_NAME
-from kto_tui.core.errors import UserError, one_line
+from kto_tui.core.errors import UserError
 from kto_tui.core.events import Evaluated, Metrics, SaveReason, StageChanged, StepLogged
 from kto_tui.training.alerts import (
     cache_trouble,
@@ -31,7 +31,7 @@ from kto_tui.training.recovery import Shrunk
 from kto_tui.training.resumed import ACCUMULATORS_NAME, accumulators, finite
 from kto_tui.training.sitting import Sitting
 from kto_tui.training.skipping import MOST_IN_A_ROW, NotFinite, all_finite, named_rows
-from kto_tui.training.space import is_disk_failure
+from kto_tui.training.space import as_os_error, is_disk_failure
 
 _SMALL_FILES_BYTES = 512 << 10
 
@@ -202,7 +202,7 @@ class SteeredTrainer(EngineTrainer):
     def checkpoint_bytes(self) -> int:
         """About what a checkpoint takes on the disk: adapters, their moments, tokenizer, small files."""
         size = sum(parameter.numel() * parameter.element_size() for parameter in self._trained_parameters())
-        moments = 2 * size // (4 if "8bit" in str(self.args.optim) else 1)
+        moments = 2 * size // (4 if "8bit" in self.args.optim else 1)
         backend = getattr(self.processing_class, "backend_tokenizer", None)
         tokenizer = len(backend.to_str()) if backend is not None else 0
         return size + moments + tokenizer + _SMALL_FILES_BYTES
@@ -225,7 +225,7 @@ class SteeredTrainer(EngineTrainer):
         except Exception as error:
             if isinstance(error, OSError) or not is_disk_failure(error):
                 raise
-            raise OSError(one_line(error)) from error
+            raise as_os_error(error) from error
         finally:
             self._staging = None
 
@@ -307,7 +307,7 @@ class SteeredTrainer(EngineTrainer):
 
     def _check_moments(self, checkpoint: str | None) -> None:
         """Raise UserError if the moments that were loaded are those of the other kind of AdamW."""
-        wanted = "state1" if "8bit" in str(self.args.optim) else "exp_avg"
+        wanted = "state1" if "8bit" in self.args.optim else "exp_avg"
         kept = {name for state in self.optimizer.state.values() for name in state}
         if kept and wanted not in kept:
             other = "adamw_torch" if wanted == "state1" else "adamw_8bit"
@@ -321,6 +321,8 @@ class SteeredTrainer(EngineTrainer):
             super()._load_rng_state(checkpoint)
 
     def _load_scaler(self, checkpoint: str | None) -> None:
+        if self.accelerator.scaler is None:
+            return
         with loading(checkpoint, "scaler.pt"):
             super()._load_scaler(checkpoint)
 

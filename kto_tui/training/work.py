@@ -247,7 +247,9 @@ class Work:
         trainer.latest = last_metrics(resumed)
         trainer.state.global_step = self._sitting.step
         if accumulators(resumed).get("evaluation_due"):
+            trainer.evaluation_due = True
             trainer.evaluate()
+            self._sitting.steering.end_before_first_step()
         self._say_nothing_left(message)
 
     def _say_nothing_left(self, message: str) -> None:
@@ -268,6 +270,8 @@ class Work:
         ending = self._sitting.steering.ending
         early = trainer.early
         complete = self._sitting.step >= total_steps(self._config, examples) or (early and early.exhausted)
+        if early and trainer.evaluation_due:
+            complete = False  # Which step is the best is not known before that evaluation was made up for.
         if ending in ("parked", "abandoned") or not complete:
             return ending
         self._sitting.emitter.emit(StageChanged(stage="saving"))

@@ -35,7 +35,8 @@ def small_disk(folder: Path, inodes: int) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        # Lazily: the built-in model's file is still mapped.
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk takes root")
@@ -58,9 +59,8 @@ def test_whichever_file_there_is_no_room_for_the_run_goes_on(tmp_path: Path) -> 
         assert (disk / "final_model" / "adapter_model.safetensors").exists()
     failed = {event.step: event.error for event in sitting.of(CheckpointFailed)}
     assert sorted(failed) == list(range(1, len(failed) + 1))
-    words = "\n".join(failed.values())
-    for own in ("open file failed", "(os error 28)", "No space left on device"):
-        assert own in words
+    assert len(failed) >= 5, "each library is to meet the limit once"
+    assert set(failed.values()) == {"No space left on device"}
 
 
 @contextlib.contextmanager
@@ -90,7 +90,7 @@ def lose_the_folder(_: PreTrainedTokenizerFast, folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("act", "says"),
-    [(write_to_a_full_disk, "No space left on device (os error 28)"), (lose_the_folder, "Parent directory")],
+    [(write_to_a_full_disk, "No space left on device"), (lose_the_folder, "Parent directory")],
 )
 def test_a_library_that_fails_in_its_own_way_costs_one_checkpoint(
     tmp_path: Path, act: Callable[[PreTrainedTokenizerFast, Path], None], says: str
@@ -136,22 +136,20 @@ def test_a_final_model_that_cannot_be_written_leaves_the_old_one(finished: Sitti
         sitting = again(finished)
     (ended,) = sitting.of(RunEnded)
     assert (ended.status, ended.exit_code, ended.transient) == ("failed", 1, True)
-    assert (ended.error or "").startswith("final_model could not be written: No space left on device")
+    assert "final_model could not be written: No space left on device" in (ended.error or "")
     assert final_files(finished) == before
 
 
 def test_a_final_model_that_cannot_be_moved_to_its_place_leaves_the_old_one(
     finished: Sitting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = final_files(finished)
-    plain = Path.rename
+    before, final, plain = final_files(finished), finished.output / "final_model", Path.rename
 
     def failing(path: Path, target: Path) -> Path:
-        if Path(target) == finished.output / "final_model" and (path / "README.md").stat().st_mtime > began:
+        if path.name == "final_model" and path != final:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return plain(path, target)
 
-    began = (finished.output / "final_model" / "README.md").stat().st_mtime
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", failing)
         sitting = again(finished)

@@ -1,4 +1,4 @@
-"""An evaluation that a stop or park has cut short or left out is made up for: the run ends as it would have."""
+"""An evaluation that a stop or park cuts short or leaves out is made up for: the run ends as it would."""
 
 from pathlib import Path
 from typing import Any

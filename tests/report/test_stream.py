@@ -193,9 +193,14 @@ def wait_until_stalled(lines: LineQueue) -> None:
         time.sleep(0.2)
 
 
+def _write_all(writer: LineQueue | LineWriter, numbers: range) -> None:
+    for number in numbers:
+        writer.write(f"line {number}")
+
+
 def write_in_time(lines: LineQueue, numbers: range) -> None:
     """Write numbered lines; fails, rather than hangs, if that waits for the reader."""
-    thread = threading.Thread(target=lambda: [lines.write(f"line {n}") for n in numbers], daemon=True)
+    thread = threading.Thread(target=_write_all, args=(lines, numbers), daemon=True)
     thread.start()
     thread.join(PATIENCE_SECONDS)
     assert not thread.is_alive(), "writing waits for the reader"
@@ -290,13 +295,17 @@ def test_closing_waits_while_the_reader_takes_lines(
     assert b"".join(shown).decode().splitlines() == [f"line {n}" for n in range(2000)]
 
 
-def test_a_process_ends_though_nobody_reads() -> None:
+def test_a_process_ends_though_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     with subprocess.Popen(
         [sys.executable, "-c", PRINT_TO_NOBODY], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        assert process.wait(PATIENCE_SECONDS) == 0
         assert process.stdout is not None
         assert process.stderr is not None
+        try:
+            assert process.wait(PATIENCE_SECONDS) == 0
+        finally:
+            process.kill()
         gone, unprinted = process.stderr.read().split()
         shown = process.stdout.read()
     assert shown.endswith("\n")
@@ -310,7 +319,7 @@ def test_a_reader_who_waits_gets_a_long_print_whole(pipe: tuple[int, TextIO]) ->
     """As `attach --no-ui` prints: it is only a reader itself, and may wait."""
     reader, stream = pipe
     writer = LineWriter(stream)
-    printing = threading.Thread(target=lambda: [writer.write(f"line {n}") for n in range(100_000)])
+    printing = threading.Thread(target=_write_all, args=(writer, range(100_000)))
     printing.start()
     printing.join(0.5)
     assert printing.is_alive(), "the pipe took it all: nothing stood still"

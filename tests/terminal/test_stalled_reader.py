@@ -33,7 +33,7 @@ WITH_A_SHORT_QUEUE = (
     "import functools, sys\n"
     "from kto_tui.cli import main\n"
     "from kto_tui.report import stream\n"
-    "stream.LineQueue = functools.partial(stream.LineQueue, limit=40)\n"
+    "stream.LineQueue = functools.partial(stream.LineQueue, limit=100)\n"
     "sys.exit(main())",
 )
 

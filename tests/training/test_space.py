@@ -14,7 +14,7 @@ from kto_tui.training.space import is_disk_failure, writing
 
 
 def full(folder: Path) -> Path:
-    """A file that takes nothing. A link, since a library may rename a file of its own over what it is given."""
+    """A file that takes nothing. A link: some libraries rename a file of theirs over what they are given."""
     link = folder / "full"
     link.symlink_to("/dev/full")
     return link
