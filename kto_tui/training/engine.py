@@ -7,9 +7,7 @@ parts where memory asks for it; `compute_loss` is the loss of one part.
 
 # ruff: noqa: ARG002  (the methods' signatures are transformers')
 
-import functools
 import itertools
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,14 +17,13 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel
-from trl import KTOTrainer
 from trl.trainer.utils import use_adapter
 
 from kto_tui.core.config import KlScope
 from kto_tui.training.activations import needed_bytes
-from kto_tui.training.batches import Block, Collator
+from kto_tui.training.batches import Block
 from kto_tui.training.blocks import EpochBlocks
-from kto_tui.training.evaluation import Judged, Objective, evaluate_blocks
+from kto_tui.training.judging import JudgingTrainer
 from kto_tui.training.loss import clamped_mean, row_weights, unweighted_losses
 from kto_tui.training.optimizing import guard
 from kto_tui.training.optional import given
@@ -41,7 +38,7 @@ from kto_tui.training.snapshot import Before, RandomState
 from kto_tui.training.tally import RewardHistory, Tally
 
 
-class EngineTrainer(KTOTrainer):  # type: ignore[misc]
+class EngineTrainer(JudgingTrainer):
     """A KTOTrainer that is given its rows tokenized and planned.
 
     `kl_scope`: the rows that z is estimated over, those of a whole optimizer step or of each block alone, as
@@ -126,10 +123,6 @@ class EngineTrainer(KTOTrainer):  # type: ignore[misc]
         rank, ranks = self.args.process_index, self.args.world_size
         blocks = EpochBlocks(self._train_plan.blocks, self.args.seed, rank, ranks)
         return Blocks(self._train_plan.rows, blocks, self._collator)
-
-    @property
-    def _collator(self) -> Collator:
-        return Collator(self.processing_class.pad_token_id, self.args.max_length, self.calculate_KL)
 
     def floating_point_ops(self, inputs: Block) -> int:
         """Not counted."""
@@ -241,13 +234,6 @@ class EngineTrainer(KTOTrainer):  # type: ignore[misc]
             step.blocks = self._with_reference_points(step.blocks, rows)
         step.prepared_for = rows
 
-    def _few(self, rows: int) -> int:
-        """Rows at once in passes that keep what attention knows of them.
-
-        Where activations are not kept for want of memory, keys and values would be the largest of all.
-        """
-        return max(1, rows // 4) if self.args.activation_checkpointing else rows
-
     def _z_comes_with_the_gradient(self, blocks: Sequence[Block], rows: int) -> bool:
         """Whether the pass with gradient can hand its prompts on to the mismatched answers.
 
@@ -344,42 +330,7 @@ class EngineTrainer(KTOTrainer):  # type: ignore[misc]
         with use_adapter(peft, adapter_name="ref" if "ref" in peft.peft_config else None):
             yield self._policy
 
-    # Evaluation and figures
-
-    def evaluate(
-        self, eval_dataset: None = None, ignore_keys: None = None, metric_key_prefix: str = "eval"
-    ) -> dict[str, float]:
-        """The figures of the evaluation rows, in blocks of their own plan; see `evaluate_blocks`."""
-        assert self._eval_plan is not None
-        began = time.perf_counter()
-        self.model.eval()
-        # All of it on each rank, so that every one comes to the same figures.
-        loader = Blocks(self._eval_plan.rows, EpochBlocks(self._eval_plan.blocks, seed=0), self._collator)
-        self.callback_handler.eval_dataloader = loader
-        judged = []
-        for block in loader:
-            judged.append(
-                self.eval_rows.carry_out(functools.partial(self._judge, block.to(self.args.device)))
-            )
-            self.callback_handler.on_prediction_step(self.args, self.state, self.control)
-        metrics = evaluate_blocks(judged, self._objective)
-        seconds = time.perf_counter() - began
-        metrics |= {"runtime": seconds, "samples_per_second": len(self._eval_plan.rows) / seconds}
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
-        self.log(metrics)
-        self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
-
-    def _judge(self, block: Block, rows: int) -> Judged:
-        block = self.passes.with_reference(block, self._few(rows))
-        own, *others = (logps.cpu() for logps in self.passes.policy(block, self._few(rows)))
-        mismatched = others[0] - given(block.ref_kl_logps).cpu() if others else None
-        return Judged(block.desirable.cpu(), own, own - given(block.ref_logps).cpu(), mismatched)
-
-    @property
-    def _objective(self) -> Objective:
-        weights = (self.desirable_weight, self.undesirable_weight)
-        return Objective(self.loss_type, self.beta, weights, pools_z=self._kl_scope == "step")
+    # The reference cache, and figures
 
     def keep_references(self) -> None:
         """Have what was computed of the reference reach the disk."""

@@ -2,6 +2,9 @@
 
 import json
 import math
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +74,15 @@ def _trainer_state(checkpoint: Path) -> dict[str, Any]:
             f"--resume-from-checkpoint {checkpoint}: found no readable {path.name}; "
             "resume from another checkpoint"
         ) from None
+
+
+@contextmanager
+def loading(checkpoint: str | None, files: str) -> Iterator[None]:
+    """Files of tensors and numbers are read, nothing else: torch refuses all other objects, unseen."""
+    try:
+        yield
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"--resume-from-checkpoint {checkpoint}: {files} holds more than tensors and numbers, which is "
+            "never loaded; resume from another checkpoint"
+        ) from error

@@ -2,9 +2,7 @@
 
 import functools
 import json
-import pickle
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,7 @@ from kto_tui.training.early import EarlyStopping
 from kto_tui.training.engine import EngineTrainer
 from kto_tui.training.memory import memory_in_use_bytes
 from kto_tui.training.recovery import Shrunk
-from kto_tui.training.resumed import ACCUMULATORS_NAME, accumulators, finite
+from kto_tui.training.resumed import ACCUMULATORS_NAME, accumulators, finite, loading
 from kto_tui.training.sitting import Sitting
 from kto_tui.training.skipping import MOST_IN_A_ROW, NotFinite, all_finite, named_rows
 from kto_tui.training.space import as_os_error, is_disk_failure
@@ -335,18 +333,6 @@ class SteeredTrainer(EngineTrainer):
 
     def _send_telemetry(self) -> None:
         """Nothing is sent anywhere."""
-
-
-@contextmanager
-def loading(checkpoint: str | None, files: str) -> Iterator[None]:
-    """Files of tensors and numbers are read, nothing else: torch refuses all other objects, unseen."""
-    try:
-        yield
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"--resume-from-checkpoint {checkpoint}: {files} holds more than tensors and numbers, which is "
-            "never loaded; resume from another checkpoint"
-        ) from error
 
 
 def float32_adapters(model: torch.nn.Module) -> None:
