@@ -114,7 +114,7 @@ class CheckpointStore:
         self._emitter.emit(
             CheckpointSaved(step=step, path=str(final), bytes=size, seconds=seconds, reason=reason)
         )
-        self._rotate()
+        self.rotate()
 
     def pin_last(self) -> None:
         """Keep this sitting's newest checkpoint, as one that the user asked for. Raises WriteFailed."""
@@ -180,7 +180,8 @@ class CheckpointStore:
         self._emitter.emit(CheckpointFailed(step=step, path=str(path), error=words))
         self._emitter.emit(save_failed(step, path, error, words, needed_bytes))
 
-    def _rotate(self) -> None:
+    def rotate(self) -> None:
+        """Delete what is beyond the limit. To be called once a whole checkpoint is there."""
         protected = {path for path in (self.last, None if self._newer_exists() else self._resumed) if path}
         try:
             going = surplus(self._saved(), self._limit, protected, self.best)

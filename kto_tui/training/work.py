@@ -244,6 +244,7 @@ class Work:
     def _take_finished(self, trainer: SteeredTrainer, resumed: Path, message: str) -> None:
         """There is nothing left to train, as `message` says: transformers would train one more step."""
         trainer.load_adapter_of(resumed)
+        self._sitting.store.rotate()  # Its worker may have died before it could.
         trainer.latest = last_metrics(resumed)
         trainer.state.global_step = self._sitting.step
         if accumulators(resumed).get("evaluation_due"):

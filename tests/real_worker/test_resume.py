@@ -208,3 +208,11 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path, change: dict[s
     assert (ended.status, ended.exit_code, refused.exit_code) == ("failed", 2, 2)
     assert ended.error is not None
     assert says in ended.error
+
+
+def test_a_worker_that_died_before_it_could_rotate_leaves_no_surplus(tmp_path: Path) -> None:
+    first = sit(tiny(tmp_path, max_steps=4, save_steps=1, save_total_limit=4))
+    assert len(first.checkpoints) == 4
+    path = str(first.output / "checkpoint-4")
+    again = sit(tiny(tmp_path, max_steps=4, save_steps=1, save_total_limit=2, resume_from_checkpoint=path))
+    assert again.checkpoints == {"checkpoint-3", "checkpoint-4"}
