@@ -45,7 +45,7 @@ def _write(sitting: Sitting, trainer: SteeredTrainer, source: Source, examples: 
     (staged / "README.md").write_text(card, encoding="utf-8")
     describe(staged)  # Reads each file back and has it reach the disk.
     sync_folder(staged)
-    if final.exists():
+    if final.is_dir():
         final.rename(staged.parent / f"{REPLACED}{final.name}")
     try:
         staged.rename(final)
