@@ -76,12 +76,12 @@ class Ours(EngineTrainer):
 
 
 def make_rows(count: int) -> list[Row]:
-    """Text rows of many lengths, some longer than MAX_LENGTH; as many of either label."""
+    """Text rows of many lengths, some above MAX_LENGTH; three of four desirable, so that z gets above 0."""
     return [
         Row(
             f"Say {n}: " + "well, " * (n % 4),
             f"{n * n} it is" + " indeed" * (n % 6) + "!" * (n % 3),
-            n % 2 == 0,
+            n % 4 != 1,
             f"rows.jsonl, row {n + 1}",
         )
         for n in range(count)
