@@ -4,6 +4,8 @@ import math
 import re
 from collections.abc import Mapping
 
+from kto_tui.core.sizes import format_size
+
 MISSING = "–"
 NOT_FINITE = "nan"
 AUC = "rewards/auc"
@@ -140,12 +142,7 @@ def format_bytes(size: float | None) -> str:
     assert size is not None
     if size < 0:
         return MISSING  # Nothing takes less room than none.
-    if size >= 9999.5e12:
-        return f"{size:.0e} B"
-    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if size >= scale * 0.9995:
-            return f"{size / scale:.{1 if size < 99.95 * scale else 0}f} {unit}"
-    return f"{size / 1e3:.0f} kB" if size >= 1000 else f"{size:.0f} B"
+    return f"{size:.0e} B" if size >= 9999.5e12 else format_size(size)
 
 
 def format_memory(size: float | None) -> str:
