@@ -164,8 +164,9 @@ class SteeredTrainer(EngineTrainer):
         if self.early is None:
             return
         self.early.observe(self.state.global_step, loss)
-        self._keep_best()
+        self.keep_best()
         if self.early.improved:
+            self.best_home = self._sitting.directory.path
             self.control.should_save = True
             if self.save_reason != "requested":
                 self.save_reason = "best"
@@ -173,12 +174,10 @@ class SteeredTrainer(EngineTrainer):
             self.control.should_save = self.control.should_training_stop = True
             self._sitting.emitter.emit(stopped_early(self.early, self.state.global_step))
 
-    def _keep_best(self) -> None:
+    def keep_best(self) -> None:
         """Have rotation spare the checkpoint of the best evaluation."""
         if self.early and self.early.best_step is not None:
             self._sitting.store.best = self._sitting.directory.checkpoint(self.early.best_step)
-        if self.early and self.early.improved:
-            self.best_home = self._sitting.directory.path
 
     def _get_output_dir(self, trial: Any) -> str:
         """Where transformers puts `checkpoint-N`: the staging folder while one is written."""
@@ -277,7 +276,7 @@ class SteeredTrainer(EngineTrainer):
         self.evaluation_due = bool(saved.get("evaluation_due"))
         if self.early and saved["early_stopping"]:
             self.early.restore(saved["early_stopping"])
-            self._keep_best()
+            self.keep_best()
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)

@@ -207,6 +207,7 @@ class Work:
             saved = accumulators(resumed)
             early.restore(saved.get("early_stopping") or early.state())
             trainer.best_home = Path(saved.get("best_home") or resumed.parent)
+            trainer.keep_best()
         if resumed and self._sitting.step >= last_step:
             self._take_finished(trainer, resumed, self._past_the_end(resumed, last_step))
         elif resumed and early and early.exhausted:

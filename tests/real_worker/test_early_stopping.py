@@ -9,7 +9,7 @@ import pytest
 from kto_tui.core.config import RunConfig
 from kto_tui.core.events import AlertRaised, CheckpointSaved, Evaluated, Event, RunEnded, StepLogged
 from kto_tui.training.resumed import last_metrics
-from tests.real_worker.harness import Sitting, sit, tiny, write_rows
+from tests.real_worker.harness import Sitting, at_step, sit, tiny, write_rows
 
 
 def config(folder: Path, *, turned: bool = True, **changes: Any) -> RunConfig:
@@ -170,3 +170,16 @@ def test_the_best_may_lie_in_the_run_that_is_gone_on_from(tmp_path: Path) -> Non
     branch = sit(config(tmp_path / "branch", resume_from_checkpoint=path, early_stopping_patience=3))
     assert branch.of(RunEnded)[0].step == 8
     assert branch.adapter("final_model") == first.adapter("checkpoint-2")
+
+
+def test_the_best_of_the_run_that_was_branched_from_is_found_after_a_restart(tmp_path: Path) -> None:
+    """The first sitting goes on from another folder, the second from this one: the best lies in neither's."""
+    first = sit(config(tmp_path / "a"), at_step(3, "stop"))
+    branch: dict[str, Any] = {"output_dir": str(tmp_path / "b"), "save_steps": 1}
+    (tmp_path / "b").mkdir()
+    path = str(first.output / f"checkpoint-{first.of(RunEnded)[0].step}")
+    assert first.of(RunEnded)[0].step > 2
+    second = sit(config(tmp_path / "a", resume_from_checkpoint=path, **branch), at_step(4, "stop"))
+    path = str(tmp_path / "b" / f"checkpoint-{second.of(RunEnded)[0].step}")
+    third = sit(config(tmp_path / "a", resume_from_checkpoint=path, **branch))
+    assert third.adapter("final_model") == first.adapter("checkpoint-2")
