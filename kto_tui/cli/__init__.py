@@ -46,6 +46,22 @@ def _dispatch(arguments: Sequence[str]) -> int:
             from kto_tui.cli.look import show_plan
 
             return show_plan(options)
+        case "check-data":
+            from kto_tui.cli.check_data import check_data
+
+            return check_data(options)
+        case "chat":
+            from kto_tui.cli.chat import chat
+
+            return chat(options)
+        case "export":
+            from kto_tui.cli.export import export
+
+            return export(options)
+        case "export-config":
+            from kto_tui.cli.export_config import export_config
+
+            return export_config(options)
         case "supervise":
             from kto_tui.cli.start import supervise
 

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from kto_tui import __version__
-from kto_tui.core.config import GROUPS, START_ONLY, Setting, settings
+from kto_tui.cli.commands import add_commands
+from kto_tui.cli.options import add_run_options
 from kto_tui.core.errors import UserError
-from kto_tui.core.presets import preset_names
 
-_COMMANDS = ("attach", "runs", "plan", "completion")
-_SHELLS = ("bash", "zsh", "tcsh")
+_COMMANDS = ("attach", "runs", "plan", "check-data", "chat", "export", "export-config", "completion")
 _EXAMPLES = """\
 examples:
   kto-tui --model-size tiny                          a first look: any CPU, about a minute, no download
@@ -41,9 +40,9 @@ def build_parser(*, with_commands: bool = True) -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument("--version", action="version", version=f"kto-tui {__version__}")
-    _add_run_options(parser)
+    add_run_options(parser)
     if with_commands:
-        _add_commands(parser.add_subparsers(dest="command", title="other commands", metavar="COMMAND"))
+        add_commands(parser.add_subparsers(dest="command", title="other commands", metavar="COMMAND"))
     return parser
 
 
@@ -56,50 +55,6 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
     named = not first.startswith("-") or not {"-h", "--help"}.isdisjoint(arguments)
     found = vars(build_parser(with_commands=bool(first) and named).parse_args(arguments))
     return {"no_ui": False, **found, "command": found.get("command") or "run"}
-
-
-def _add_commands(commands: Any) -> None:
-    shared = {"allow_abbrev": False, "argument_default": argparse.SUPPRESS}
-    attach = commands.add_parser(
-        "attach", help="watch and steer a run that is alive; replay one that has ended", **shared
-    )
-    attach.add_argument("run_dir", nargs="?", metavar="RUN_DIR", help="default: the newest run alive")
-    attach.add_argument("--no-ui", action="store_true", help="print the metrics table")
-    runs = commands.add_parser("runs", help="every run below a folder: state, step, margin, checkpoints")
-    runs.add_argument("root", nargs="?", metavar="ROOT", default=".", help="default: this folder")
-    plan = commands.add_parser("plan", help="what would run: settings and data; starts nothing", **shared)
-    _add_run_options(plan)
-    completion = commands.add_parser("completion", help="print a completion script for your shell")
-    completion.add_argument("shell", choices=_SHELLS)
-    supervise = commands.add_parser("supervise", **shared)  # Started by kto-tui itself: not in the help.
-    supervise.add_argument("run_dir")
-    supervise.add_argument("--resume-from-checkpoint")
-    supervise.add_argument("--allow-changed-settings", action="store_true")
-
-
-def _add_run_options(parser: argparse.ArgumentParser) -> None:
-    general = parser.add_argument_group("Run")
-    general.add_argument("--config", metavar="FILE", help="YAML with any of these settings as keys")
-    general.add_argument("--no-ui", action="store_true", help="stay in the foreground and print the table")
-    groups = {name: parser.add_argument_group(name) for name in GROUPS}
-    for setting in settings().values():
-        _add_setting(groups[setting.doc.group], setting)
-
-
-def _add_setting(group: Any, setting: Setting) -> None:
-    if setting.name in START_ONLY and setting.is_switch:
-        group.add_argument(setting.flag, action="store_true", help=setting.doc.text)
-        return
-    if setting.is_switch:
-        group.add_argument(setting.flag, action=argparse.BooleanOptionalAction, help=setting.doc.text)
-        return
-    text = setting.doc.text
-    if setting.name == "model_size":
-        text += ": " + ", ".join(preset_names())
-    elif setting.default is not None:
-        text += f" (default: {setting.default})"
-    metavar = "{" + ",".join(setting.choices) + "}" if setting.choices else setting.doc.metavar or "X"
-    group.add_argument(setting.flag, metavar=metavar, help=text.replace("%", "%%"))
 
 
 def print_completion(shell: str) -> int:

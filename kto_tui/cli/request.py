@@ -14,11 +14,12 @@ import msgspec
 
 from kto_tui.cli.resuming import resumed_settings
 from kto_tui.cli.tracking import check_wandb
-from kto_tui.core.config import NO_CACHE, SAMPLE_DATASET, RunConfig
+from kto_tui.core.config import SAMPLE_DATASET, RunConfig
 from kto_tui.core.counts import Counts
 from kto_tui.core.errors import UserError
 from kto_tui.core.resolve import resolve
 from kto_tui.core.schedule import held_out_rows
+from kto_tui.core.setting import NO_CACHE
 from kto_tui.data import Columns, check_rows
 from kto_tui.models.check import check_model
 

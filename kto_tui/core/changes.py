@@ -15,12 +15,13 @@ from kto_tui.core.config import (
     class_weights,
     evaluates,
     settings,
-    shown,
 )
 from kto_tui.core.directory import RunDirectory
+from kto_tui.core.mixture import split_sources
 from kto_tui.core.resolve import read_settings
+from kto_tui.core.setting import shown
 
-_SOURCES = frozenset({"model", "dataset", "eval_dataset", "reference_cache", "output_dir"})
+_SOURCES = frozenset({"model", "dataset", "eval_dataset", "chat_template", "reference_cache", "output_dir"})
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,17 @@ def _effective(name: str, config: RunConfig) -> Any:
 def _same(name: str, before: Any, now: Any) -> bool:
     if name == "class_weights":
         return class_weights(before) == class_weights(now)
+    if name == "dataset" and None not in (before, now):
+        return _same_mixture(before, now)
     return same_source(before, now) if name in _SOURCES else bool(before == now)
+
+
+def _same_mixture(before: str, now: str) -> bool:
+    old, new = split_sources(before), split_sources(now)
+    return len(old) == len(new) and all(
+        was.weight == is_.weight and same_source(was.name, is_.name)
+        for was, is_ in zip(old, new, strict=True)
+    )
 
 
 def _worded(value: Any) -> str:

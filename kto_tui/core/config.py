@@ -1,25 +1,13 @@
 """The settings of a run, each declared once: type, default, bounds, help and (by its name) its flag."""
 
 import functools
-import math
-import re
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
 from kto_tui.core.errors import UserError
-
-
-@dataclass(frozen=True)
-class Doc:
-    """What help says about a setting, and under which heading."""
-
-    group: str
-    text: str
-    metavar: str | None = None
-
+from kto_tui.core.setting import Doc, Setting, shown, unwrap
 
 GROUPS = ("Model", "Data", "KTO", "Training", "Checkpoints and logging", "Faults", "Trackers")
 _MODEL, _DATA, _KTO, _TRAIN, _SAVE, _LIFE, _TRACK = GROUPS
@@ -33,12 +21,7 @@ Part = Annotated[float, Meta(gt=0, lt=1)]
 
 SAMPLE_DATASET = "builtin:sample"
 TINY_MODEL = "builtin:tiny"
-NO_CACHE = "off"
-
-_LARGEST = 2**53  # Whole numbers up to here are exact in JSON and in every float64.
-_LONGEST = 4096
-_SHOWN = 60
-_SURROGATES = re.compile("[\ud800-\udfff]")
+ALL_LINEAR = "all-linear"
 
 
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,14 +42,45 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     lora_rank: Annotated[Count, Doc(_MODEL, "rank of the LoRA adapters", "R")] = 16
     lora_alpha: Annotated[Count, Doc(_MODEL, "LoRA scaling is alpha / rank", "A")] = 32
     lora_dropout: Annotated[Fraction, Doc(_MODEL, "dropout inside the adapters")] = 0.0
+    lora_target_modules: Annotated[
+        str,
+        Doc(
+            _MODEL,
+            "layers that get adapters, by the end of their names, separated by commas;"
+            " all-linear: every linear layer but the head",
+            "NAMES",
+        ),
+    ] = ALL_LINEAR
 
     dataset: Annotated[
         str | None,
-        Doc(_DATA, "rated rows: hub id, or a .json, .jsonl, .csv or .parquet file", "ID|FILE"),
+        Doc(
+            _DATA,
+            "rated rows: a file, a folder, or a hub id with :CONFIG:SPLIT where needed; several may be given,"
+            " each with =W where its rows are to be taken W times",
+            "ID|FILE[=W]",
+        ),
     ] = None
     prompt_column: Annotated[str, Doc(_DATA, "column of the prompt", "NAME")] = "prompt"
     completion_column: Annotated[str, Doc(_DATA, "column of the answer", "NAME")] = "completion"
     label_column: Annotated[str, Doc(_DATA, "column of the rating", "NAME")] = "label"
+    desirable_at_least: Annotated[
+        float | None,
+        Doc(
+            _DATA,
+            "ratings are numbers, and desirable from this one on (4 for 1 to 5 stars; needed for any scale"
+            " but 0 and 1)",
+            "RATING",
+        ),
+    ] = None
+    chat_template: Annotated[
+        str | None,
+        Doc(
+            _DATA,
+            "Jinja file, or the name of a known template (chatml), for a model whose tokenizer has none",
+            "FILE|NAME",
+        ),
+    ] = None
     eval_dataset: Annotated[str | None, Doc(_DATA, "rated rows that are only evaluated on", "ID|FILE")] = None
     eval_fraction: Annotated[
         Part | None,
@@ -113,7 +127,10 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             "N",
         ),
     ] = None
-    batch_size: Annotated[Annotated[int, Meta(ge=2)], Doc(_TRAIN, "rows in a micro-batch", "ROWS")] = 4
+    batch_size: Annotated[
+        Annotated[int, Meta(ge=2)],
+        Doc(_TRAIN, "rows in a micro-batch; auto: as many as the memory plan says fit", "ROWS|auto"),
+    ] = 4
     gradient_accumulation_steps: Annotated[Count, Doc(_TRAIN, "micro-batches in one optimizer step", "N")] = 1
     gradient_checkpointing: Annotated[
         Literal["auto", "on", "off"],
@@ -176,9 +193,21 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         ),
     ] = None
 
-    wandb: Annotated[bool, Doc(_TRACK, "send the metrics to Weights & Biases")] = False
-    wandb_project: Annotated[str | None, Doc(_TRACK, "W&B project", "NAME")] = None
-    wandb_run_name: Annotated[str | None, Doc(_TRACK, "W&B run name", "NAME")] = None
+    report_to: Annotated[
+        str | None,
+        Doc(
+            _TRACK,
+            "trackers that get the metrics, separated by commas: wandb, tensorboard, mlflow, trackio",
+            "NAMES",
+        ),
+    ] = None
+    wandb: Annotated[
+        bool, Doc(_TRACK, "send the metrics to Weights & Biases: short for --report-to wandb")
+    ] = False
+    wandb_project: Annotated[
+        str | None, Doc(_TRACK, "project or experiment at the trackers (default: kto-tui)", "NAME")
+    ] = None
+    wandb_run_name: Annotated[str | None, Doc(_TRACK, "name of the run at the trackers", "NAME")] = None
 
 
 # Asked of one start, not part of what a run is: run.yaml leaves them out.
@@ -189,7 +218,8 @@ START_ONLY = frozenset({"overwrite", "resume_from_checkpoint", "allow_changed_se
 HARMLESS = frozenset(
     {
         *("model_size", "reference_cache", "output_dir", "logging_steps", "save_steps", "save_total_limit"),
-        *("keep_requested", "auto_restart", "grace_seconds", "wandb", "wandb_project", "wandb_run_name"),
+        *("keep_requested", "auto_restart", "grace_seconds", "report_to", "wandb", "wandb_project"),
+        "wandb_run_name",
     }
 )
 # These only look on, unless an evaluation decides where training ends.
@@ -197,7 +227,9 @@ HARMLESS_WITHOUT_EARLY_STOPPING = frozenset({"eval_dataset", "eval_steps"})
 DECISIVE = frozenset(
     {
         *("model", "quantization", "dtype", "lora_rank", "lora_alpha", "lora_dropout"),
-        *("dataset", "prompt_column", "completion_column", "label_column", "eval_fraction", "max_length"),
+        "lora_target_modules",
+        *("dataset", "prompt_column", "completion_column", "label_column", "desirable_at_least"),
+        *("chat_template", "eval_fraction", "max_length"),
         *("loss_type", "beta", "class_weights", "kl_scope"),
         *("max_steps", "num_epochs", "early_stopping_patience", "batch_size", "gradient_accumulation_steps"),
         *("gradient_checkpointing", "learning_rate", "lr_scheduler_type", "warmup_ratio", "optim"),
@@ -206,125 +238,17 @@ DECISIVE = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Setting:
-    """One setting as the command line and the messages see it."""
-
-    name: str
-    flag: str
-    type: Any
-    default: Any
-    doc: Doc
-    choices: tuple[str, ...] | None
-
-    @property
-    def is_switch(self) -> bool:
-        return self.type is bool
-
-
-def _unwrap(hint: Any) -> tuple[Any, Doc]:
-    """A field's type without its Doc, and that Doc."""
-    doc = next(part for part in hint.__metadata__ if isinstance(part, Doc))
-    bounds = tuple(part for part in hint.__metadata__ if not isinstance(part, Doc))
-    base = hint.__origin__
-    return (Annotated[(base, *bounds)] if bounds else base), doc
-
-
 @functools.cache
 def settings() -> dict[str, Setting]:
     """All settings by name, in the order of their declaration."""
     hints = get_type_hints(RunConfig, include_extras=True)
     found = {}
     for field in msgspec.structs.fields(RunConfig):
-        kind, doc = _unwrap(hints[field.name])
+        kind, doc = unwrap(hints[field.name])
         choices = get_args(kind) if get_origin(kind) is Literal else None
         flag = "--" + field.name.replace("_", "-")
         found[field.name] = Setting(field.name, flag, kind, field.default, doc, choices)
     return found
-
-
-# YAML 1.1 reads these words as true and false wherever they stand without quotes.
-_SWITCH_WORDS = {True: ("on", "yes"), False: ("off", "no")}
-
-
-def _words_of(setting: Setting) -> tuple[str, ...]:
-    """The words that a text setting gives a meaning of its own."""
-    return setting.choices or ((NO_CACHE,) if setting.name == "reference_cache" else ())
-
-
-def convert(setting: Setting, value: Any, where: str) -> Any:
-    """`value` as the setting's type. `where` names its origin in the error.
-
-    Raises UserError, which says what was found and what is wanted.
-    """
-    if setting.name == "class_weights" and not isinstance(value, str):
-        # YAML 1.1 reads 1:1.5 as a number to the base of 60.
-        raise UserError(f'{where}: found a number; write the weights in quotes: "1:1.5"')
-    if isinstance(value, bool):
-        value = next((word for word in _SWITCH_WORDS[value] if word in _words_of(setting)), value)
-    if value == "":
-        raise UserError(f"{where}: found nothing; expected {expected(setting)}")
-    wants_text = setting.type is str or (not isinstance(value, str) and str in get_args(setting.type))
-    try:
-        if wants_text and isinstance(value, (int, float)) and not isinstance(value, bool):
-            value = str(value)
-        converted = msgspec.convert(value, setting.type, strict=False)
-    except (msgspec.ValidationError, ValueError):
-        converted = math.nan
-    if isinstance(converted, float) and not math.isfinite(converted):
-        raise UserError(f"{where}: found {shown(value)}; expected {expected(setting)}")
-    if isinstance(converted, int) and converted > _LARGEST:
-        raise UserError(f"{where}: found {shown(value)}; expected at most {_LARGEST}")
-    if isinstance(converted, str):
-        _check_text(converted, where)
-    return converted
-
-
-def _check_text(text: str, where: str) -> None:
-    """Refuse what no file system, tracker or file of ours takes. Raises UserError."""
-    if len(text) > _LONGEST:
-        raise UserError(f"{where}: found {len(text)} characters; expected at most {_LONGEST}")
-    if "\0" in text or _SURROGATES.search(text):
-        raise UserError(f"{where}: found {shown(text)}; expected text without NUL, in UTF-8")
-
-
-def shown(value: Any) -> str:
-    """A value in an error: on one line, cut at 60 characters, harmless to a terminal."""
-    if isinstance(value, (list, tuple, dict)):
-        return "a mapping" if isinstance(value, dict) else "a list"
-    if isinstance(value, int) and value.bit_length() > 128:
-        return "a number of more than 38 digits"
-    long = isinstance(value, (str, bytes)) and len(value) > _SHOWN
-    text = repr(value[:_SHOWN] if long else value)
-    return f"{text[:_SHOWN]}…" if long or len(text) > _SHOWN else text
-
-
-def expected(setting: Setting) -> str:
-    """What the setting takes, in words."""
-    if setting.choices:
-        return "one of " + ", ".join(setting.choices)
-    if setting.name == "reference_cache":
-        return "a folder, or off"
-    kind = next(kind for kind in _members(setting.type) if kind is not type(None))
-    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-    bounds = [part for part in getattr(kind, "__metadata__", ()) if isinstance(part, Meta)]
-    return words[getattr(kind, "__origin__", kind)] + "".join(map(_bounds, bounds))
-
-
-def _members(kind: Any) -> tuple[Any, ...]:
-    if hasattr(kind, "__metadata__"):
-        return (kind,)
-    return get_args(kind) or (kind,)
-
-
-def _bounds(meta: Meta) -> str:
-    if meta.ge is not None and meta.le is not None:
-        return f" from {meta.ge} to {meta.le}"
-    if meta.gt is not None and meta.lt is not None:
-        return f" above {meta.gt} and below {meta.lt}"
-    if meta.gt is not None:
-        return f" above {meta.gt}"
-    return f" of at least {meta.ge}" if meta.ge is not None else ""
 
 
 def class_weights(text: str) -> tuple[float, float] | None:
@@ -351,3 +275,9 @@ def to_yaml(config: RunConfig) -> str:
 def evaluates(config: RunConfig) -> bool:
     """Whether the run has rows that are only evaluated on."""
     return config.eval_dataset is not None or config.eval_fraction is not None
+
+
+def trackers(config: RunConfig) -> tuple[str, ...]:
+    """The trackers that get the metrics, each once, in the order in which they were named."""
+    named = [*(config.report_to or "").split(","), *(["wandb"] if config.wandb else [])]
+    return tuple(dict.fromkeys(name.strip() for name in named if name.strip() not in ("", "none")))

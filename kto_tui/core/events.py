@@ -11,6 +11,8 @@ from typing import Annotated, Literal, Union
 
 import msgspec
 
+from kto_tui.core.datareport import DataReport
+
 Stage = Literal[
     "loading_model",
     "preparing_data",
@@ -132,6 +134,13 @@ class DataReady(Event, frozen=True, kw_only=True):
     weights: tuple[float, float]
     prompt_tokens: _Figures = {}
     completion_tokens: _Figures = {}
+
+
+class DataReported(Event, frozen=True, kw_only=True):
+    """What was found in the rows of a split, before training begins."""
+
+    split: Literal["train", "eval"]
+    report: DataReport
 
 
 class ReferenceCacheReady(Event, frozen=True, kw_only=True):
@@ -265,6 +274,7 @@ AnyEvent = Union[
     Progress,
     ModelLoaded,
     DataReady,
+    DataReported,
     ReferenceCacheReady,
     StepLogged,
     Evaluated,

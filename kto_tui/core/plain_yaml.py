@@ -1,4 +1,6 @@
-"""YAML as settings need it: one flat mapping of plain values. Whoever wrote it, reading it is quick and safe.
+"""YAML as settings need it: one flat mapping of plain values, or of lists of them.
+
+Whoever wrote it, reading it is quick and safe.
 
 PyYAML's own loaders crash the process on deep nesting, grow without bound on aliases and merge keys, and let
 the errors of int() and date() through. Here its parser alone is used, event by event, and given up early.
@@ -25,7 +27,8 @@ class NotPlain(Exception):
 def read_pairs(text: str) -> list[tuple[str, Any]]:
     """Keys and values in their order, a key that stands twice included; none for an empty document.
 
-    Values are None, bool, int, float or str. Of a nested list or mapping only its kind is kept, as [] or {}.
+    Values are None, bool, int, float or str, or lists of these. Of a nested mapping, or of a list that holds
+    more than plain values, only its kind is kept, as {} or [].
     Raises NotPlain.
     """
     try:
@@ -82,11 +85,16 @@ def _pairs(events: Iterator[yaml.Event]) -> Iterator[tuple[str, Any]]:
 def _value(event: yaml.Event, events: Iterator[yaml.Event]) -> Any:
     if isinstance(event, yaml.ScalarEvent):
         return _scalar(event)
-    depth = 1
+    depth, parts, flat = 1, [], True
     while depth:
         inner = next(events)
         depth += isinstance(inner, yaml.CollectionStartEvent) - isinstance(inner, yaml.CollectionEndEvent)
-    return {} if isinstance(event, yaml.MappingStartEvent) else []
+        flat = flat and not isinstance(inner, yaml.CollectionStartEvent)
+        if flat and isinstance(inner, yaml.ScalarEvent):
+            parts.append(_scalar(inner))
+    if isinstance(event, yaml.MappingStartEvent):
+        return {}
+    return parts if flat else []
 
 
 def _scalar(event: yaml.ScalarEvent) -> Any:

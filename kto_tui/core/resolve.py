@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 
-from kto_tui.core.config import NO_CACHE, RunConfig, class_weights, convert, evaluates, settings, shown
+from kto_tui.core.config import RunConfig, class_weights, evaluates, settings
 from kto_tui.core.directory import RunDirectory
 from kto_tui.core.errors import UserError
 from kto_tui.core.plain_yaml import NotPlain, read_pairs
 from kto_tui.core.presets import load_preset, preset_names
+from kto_tui.core.setting import NO_CACHE, convert, shown
 
 _MOST_BYTES = 256 << 10
 

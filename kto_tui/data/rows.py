@@ -8,7 +8,7 @@ from kto_tui.core.errors import UserError
 from kto_tui.data.labels import EXPECTED, parse_label
 from kto_tui.data.wording import listed, shown
 
-Message = dict[str, str]
+Message = dict[str, Any]  # role and content, and what chat templates know beside: tool_calls, name, ...
 Text = str | list[Message]
 CONVERSATION = "messages"
 
@@ -26,13 +26,15 @@ class Columns:
 class Row:
     """One rated answer. Prompt and completion are both text, or both lists of {"role", "content"}.
 
-    `where` tells a person where the row lies: "train.jsonl, row 41", counted from 1.
+    `where` tells a person where the row lies: "train.jsonl, row 41", counted from 1. `tools` are the
+    functions that the conversation may call, as chat templates take them (JSON schemas).
     """
 
     prompt: Text
     completion: Text
     label: bool
     where: str
+    tools: list[dict[str, Any]] | None = None
 
 
 def parse_row(record: Any, columns: Columns, where: str) -> Row:

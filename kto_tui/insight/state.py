@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from kto_tui.core.datareport import DataReport
 from kto_tui.core.directory import checkpoint_step
 from kto_tui.core.events import (
     MOST,
@@ -19,6 +20,7 @@ from kto_tui.core.events import (
     CheckpointSaved,
     CommandDone,
     DataReady,
+    DataReported,
     Device,
     Evaluated,
     GpuSampled,
@@ -76,6 +78,7 @@ class RunState:
     held_seconds: float = 0.0
     model: ModelLoaded | None = None
     data: DataReady | None = None
+    reports: Mapping[str, DataReport] = field(default_factory=dict)
     reference: ReferenceCacheReady | None = None
     latest: StepLogged | None = None
     latest_at: float | None = None
@@ -150,6 +153,8 @@ def _changes(state: RunState, event: AnyEvent, now: float) -> dict[str, Any]:
             return {"model": event}
         case DataReady():
             return {"data": event}
+        case DataReported():
+            return {"reports": {**state.reports, event.split: event.report}}
         case ReferenceCacheReady():
             return {"reference": event}
         case StepLogged():

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 
-from kto_tui.core.config import NO_CACHE, RunConfig
+from kto_tui.core.config import RunConfig
 from kto_tui.core.errors import one_line
 from kto_tui.core.events import ReferenceCacheReady
+from kto_tui.core.setting import NO_CACHE
 from kto_tui.training.alerts import cache_trouble
 from kto_tui.training.batches import Collator
 from kto_tui.training.model import Base

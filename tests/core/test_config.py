@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from kto_tui.core.config import RunConfig, class_weights, convert, evaluates, settings, to_yaml
+from kto_tui.core.config import RunConfig, class_weights, evaluates, settings, to_yaml
 from kto_tui.core.directory import RunDirectory
 from kto_tui.core.errors import UserError
 from kto_tui.core.presets import preset_names
 from kto_tui.core.resolve import read_settings, recorded_settings, resolve
+from kto_tui.core.setting import convert
 
 
 def test_each_setting_has_a_flag_a_group_and_help() -> None:
@@ -31,7 +32,8 @@ def test_each_setting_has_a_flag_a_group_and_help() -> None:
         ("warmup_ratio", 1.5, "a number from 0 to 1"),
         ("quantization", "q4", "one of auto, nf4, int8, none"),
         ("wandb", "maybe", "true or false"),
-        ("dataset", ["a", "b"], "text"),
+        ("dataset", ["a", 1], "found 1 in a list; expected text"),
+        ("dataset", [], "text"),
         ("eval_fraction", "0", "--eval-fraction: found '0'; expected a number above 0 and below 1"),
         ("eval_fraction", 1.0, "above 0 and below 1"),
         ("eval_fraction", "10%", "a number above 0 and below 1"),

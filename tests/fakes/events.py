@@ -72,6 +72,14 @@ def _typed(kind: msgspec.inspect.Type) -> st.SearchStrategy[Any]:
             return st.sampled_from(kind.values)
         case msgspec.inspect.UnionType():
             return st.one_of(*map(_typed, kind.types))
+        case msgspec.inspect.VarTupleType():
+            return st.lists(_typed(kind.item_type), max_size=3).map(tuple)
+        case msgspec.inspect.TupleType():
+            return st.tuples(*map(_typed, kind.item_types))
+        case msgspec.inspect.DictType():
+            return st.dictionaries(_typed(kind.key_type), _typed(kind.value_type), max_size=3)
+        case msgspec.inspect.StructType():
+            return st.builds(kind.cls, **{field.name: _typed(field.type) for field in kind.fields})
     raise AssertionError(f"no values are known for {kind}")
 
 

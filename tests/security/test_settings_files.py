@@ -17,12 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kto_tui.cli import main
-from kto_tui.core.config import START_ONLY, RunConfig, convert, to_yaml
+from kto_tui.core.config import START_ONLY, RunConfig, to_yaml
 from kto_tui.core.config import settings as declared
 from kto_tui.core.directory import RunDirectory
 from kto_tui.core.errors import UserError
 from kto_tui.core.events import RunStarted
 from kto_tui.core.resolve import read_settings, recorded_settings, resolve
+from kto_tui.core.setting import convert
 from kto_tui.run.journal import JournalWriter
 
 LAUGHS = "a0: &a0 [lol, lol]\n" + "\n".join(

@@ -5,7 +5,8 @@ import msgspec
 import pytest
 import torch
 
-from kto_tui.core.config import RunConfig, convert, settings
+from kto_tui.core.config import RunConfig, settings
+from kto_tui.core.setting import convert
 from kto_tui.training.arguments import compute_dtype, kto_config, warmup_steps
 
 EVEN = (1.0, 1.0)

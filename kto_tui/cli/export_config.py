@@ -1,0 +1,9 @@
+"""Being written."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def export_config(options: Mapping[str, Any]) -> int:
+    """Being written."""
+    raise NotImplementedError(sorted(options))
