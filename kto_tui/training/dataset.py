@@ -6,12 +6,11 @@ A loop of ours instead of `datasets.map`: it reports how far it is, listens to r
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import numpy as np
 from jinja2.exceptions import TemplateError
 from numpy.typing import NDArray
@@ -24,7 +23,9 @@ from kto_tui.core.schedule import needs_pairs
 from kto_tui.data import Columns, Row, load_rows
 from kto_tui.training.blocks import drawn_order, plan_blocks
 from kto_tui.training.split import held_out_prompts
-from kto_tui.training.token_cache import TokenCache, Tokenized, tokens_key
+from kto_tui.training.spool import RowSpool
+from kto_tui.training.token_cache import TokenCache, tokens_key
+from kto_tui.training.token_file import Tokenized, TokenizedRow
 from kto_tui.training.tokens import TokenizedRows
 
 PERCENTILES = (5, 50, 95)
@@ -61,23 +62,23 @@ class Prepared:
         return self.desirable + self.undesirable
 
 
-def read_rows(config: RunConfig, source: str) -> list[Row]:
+def read_rows(config: RunConfig, source: str) -> RowSpool:
     """All rows of a data set, in its order."""
-    return list(
-        load_rows(source, Columns(config.prompt_column, config.completion_column, config.label_column))
-    )
+    columns = Columns(config.prompt_column, config.completion_column, config.label_column)
+    return RowSpool.of(load_rows(source, columns))
 
 
-def split_rows(rows: Sequence[Row], fraction: float, seed: int) -> tuple[list[Row], list[Row]]:
+def split_rows(rows: Iterable[Row], fraction: float, seed: int) -> tuple[RowSpool, RowSpool]:
     """Rows to train on, and rows held out to be evaluated on, both in their order.
 
     Rows of one prompt stay together. Of either label as near to `fraction` is held out as that allows, and
     both sides get two rows at least, and both labels, if there is a way. Drawn from the seed. Raises
     UserError if there is none for the two rows.
     """
-    groups = _prompt_numbers([row.prompt for row in rows])
+    rows = RowSpool.of(rows)
+    groups = rows.groups
     counts = np.zeros((int(groups.max(initial=-1)) + 1, 2), dtype=np.int64)
-    np.add.at(counts, (groups, np.array([row.label for row in rows], dtype=np.int64)), 1)
+    np.add.at(counts, (groups, rows.labels.astype(np.int64)), 1)
     out = held_out_prompts(counts, fraction, drawn_order(len(counts), seed))[groups]
     if min(np.count_nonzero(out), np.count_nonzero(~out)) < 2:
         raise UserError(
@@ -85,12 +86,11 @@ def split_rows(rows: Sequence[Row], fraction: float, seed: int) -> tuple[list[Ro
             "parted so that training keeps both labels and evaluation gets two rows, those of one prompt on "
             "one side; add rows, or name others with --eval-dataset"
         )
-    train = [rows[row] for row in np.flatnonzero(~out).tolist()]
-    return train, [rows[row] for row in np.flatnonzero(out).tolist()]
+    return rows.chosen(np.flatnonzero(~out)), rows.chosen(np.flatnonzero(out))
 
 
 def prepare(
-    rows: Sequence[Row],
+    rows: Iterable[Row],
     tokenizer: PreTrainedTokenizerBase,
     config: RunConfig,
     on_row: OnRow,
@@ -104,6 +104,7 @@ def prepare(
     or once where `cache` knows them. Raises UserError when no row of one label is left; rows of another
     `source` than the training data are only evaluated on, and may be of one label.
     """
+    rows = RowSpool.of(rows)
     whole = _tokenized(rows, tokenizer, on_row, cache)
     kept = np.flatnonzero(whole.rows.prompt_lengths < config.max_length)
     tokens = whole.rows if len(kept) == len(rows) else whole.rows.subset(kept)
@@ -115,7 +116,7 @@ def prepare(
             f"{source}: {len(kept) or 'none'} of its {len(rows)} rows can be evaluated on, and each needs "
             f"another one's answer; raise --max-length {config.max_length}, which prompts fill, or add rows"
         )
-    groups = _prompt_numbers([rows[row].prompt for row in kept.tolist()])
+    groups = rows.chosen(kept).groups
     return Prepared(
         rows=tokens,
         kept=kept,
@@ -124,7 +125,7 @@ def prepare(
         desirable=desirable,
         undesirable=len(kept) - desirable,
         dropped=len(rows) - len(kept),
-        truncated=int(np.count_nonzero(np.diff(tokens.starts) > config.max_length)),
+        truncated=int(np.count_nonzero(tokens.sizes > config.max_length)),
         shifted=int(np.count_nonzero(whole.shifted[kept])),
         prompt_tokens=_percentiles(tokens.prompt_lengths),
         completion_tokens=_percentiles(tokens.completion_lengths),
@@ -135,9 +136,12 @@ def fingerprint(prepared: Prepared) -> str:
     """A name of the rows as tokens, their labels and their blocks: equal where training goes on alike."""
     digest = hashlib.sha256()
     rows = prepared.rows
+    for row in range(len(rows)):
+        digest.update(rows.row(row).data)
+    ends = np.concatenate(([0], np.cumsum(rows.sizes, dtype=np.int64)))
     sizes = np.array([len(block) for block in prepared.blocks], dtype=np.int64)
     order = np.array([row for block in prepared.blocks for row in block], dtype=np.int64)
-    for values in (rows.ids, rows.starts, rows.prompt_lengths, rows.desirable, sizes, order):
+    for values in (ends, rows.prompt_lengths, rows.desirable, sizes, order):
         digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()
 
@@ -156,40 +160,29 @@ def planned_blocks(
     )
 
 
-def _prompt_numbers(prompts: Sequence[Any]) -> NDArray[np.int64]:
-    """(prompts,) numbers, equal for equal prompts, in the order in which they come first."""
-    numbers: dict[Any, int] = {}
-    keys = (prompt if isinstance(prompt, str) else msgspec.json.encode(prompt) for prompt in prompts)
-    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
-
-
 def _tokenized(
-    rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, on_row: OnRow, cache: TokenCache | None
+    rows: RowSpool, tokenizer: PreTrainedTokenizerBase, on_row: OnRow, cache: TokenCache | None
 ) -> Tokenized:
-    key = tokens_key(rows, tokenizer) if cache else None
+    key = tokens_key(rows.lines(), tokenizer) if cache else None
     if cache is None or key is None:
-        return _tokenize(rows, tokenizer, on_row)
+        return Tokenized.of(_tokenize(rows, tokenizer, on_row))
     if (found := cache.get(key)) is not None:
         on_row(len(rows), len(rows))
         return found
-    tokenized = _tokenize(rows, tokenizer, on_row)
-    cache.put(key, tokenized)
-    return tokenized
+    kept = cache.fill(key, _tokenize(rows, tokenizer, on_row))
+    return kept or Tokenized.of(_tokenize(rows, tokenizer, on_row))
 
 
-def _tokenize(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, on_row: OnRow) -> Tokenized:
-    shifted = np.zeros(len(rows), dtype=np.bool_)
-
-    def each() -> Iterator[tuple[Ids, Ids, bool]]:
-        for start in range(0, len(rows), _BATCH):
-            with _all_cores():
-                tokenized = tokenize_rows(rows[start : start + _BATCH], tokenizer)
-            shifted[start : start + _BATCH] = [moved for *_, moved in tokenized]
-            for done, (prompt, completion, _) in enumerate(tokenized, start + 1):
-                yield prompt, completion, rows[done - 1].label
-                on_row(done, len(rows))
-
-    return Tokenized(TokenizedRows.of(each()), shifted)
+def _tokenize(rows: RowSpool, tokenizer: PreTrainedTokenizerBase, on_row: OnRow) -> Iterator[TokenizedRow]:
+    for start in range(0, len(rows), _BATCH):
+        batch = rows[start : start + _BATCH]
+        with _all_cores():
+            tokenized = tokenize_rows(batch, tokenizer)
+        for done, (row, (prompt, completion, shifted)) in enumerate(
+            zip(batch, tokenized, strict=True), start + 1
+        ):
+            yield prompt, completion, row.label, shifted
+            on_row(done, len(rows))
 
 
 @contextmanager
@@ -233,8 +226,28 @@ def _text_ids(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> list[t
         prompt + (answer if answer.endswith(end) else answer + end)
         for prompt, answer in zip(prompts, answers, strict=True)
     ]
-    ids = tokenizer(text=prompts + whole)["input_ids"]
+    ids = _encoded([*prompts, *whole], tokenizer, add_special_tokens=True)
     return list(zip(ids[: len(rows)], ids[len(rows) :], strict=True))
+
+
+def _encoded(texts: list[str], tokenizer: PreTrainedTokenizerBase, *, add_special_tokens: bool) -> list[Ids]:
+    """The ids of each text, each different text encoded once.
+
+    Asked of the tokenizers library itself where there is one below: transformers would have it work out
+    where in the text each token lies, and build objects of that, which takes longer than the ids.
+    """
+    different = list(dict.fromkeys(texts))
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        ids = tokenizer(text=different, add_special_tokens=add_special_tokens)["input_ids"]
+    else:
+        backend.no_truncation()
+        backend.no_padding()
+        backend.encode_special_tokens = bool(getattr(tokenizer, "split_special_tokens", False))
+        found = backend.encode_batch_fast(different, add_special_tokens=add_special_tokens)
+        ids = [encoding.ids for encoding in found]
+    by_text = dict(zip(different, ids, strict=True))
+    return [by_text[text] for text in texts]
 
 
 def _conversation_ids(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> list[tuple[Ids, Ids]]:
@@ -245,8 +258,10 @@ def _conversation_ids(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -
             "choose a chat model, or give prompt and completion as text"
         )
     try:
-        alone = _rendered([row.prompt for row in rows], tokenizer, add_generation_prompt=True)
-        whole = _rendered([[*row.prompt, *row.completion] for row in rows], tokenizer)
+        texts = [
+            *_rendered([row.prompt for row in rows], rows, tokenizer, add_generation_prompt=True),
+            *_rendered([[*row.prompt, *row.completion] for row in rows], rows, tokenizer),
+        ]
     except TemplateError as error:
         if len(rows) > 1:
             return [pair for row in rows for pair in _conversation_ids([row], tokenizer)]
@@ -254,20 +269,29 @@ def _conversation_ids(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -
             f"{rows[0].where}: the model's chat template does not take this conversation ({error}); "
             "check the roles and their order"
         ) from error
-    return list(zip(alone, whole, strict=True))
+    # The template writes all special tokens itself.
+    ids = _encoded(texts, tokenizer, add_special_tokens=False)
+    return list(zip(ids[: len(rows)], ids[len(rows) :], strict=True))
 
 
-def _rendered(conversations: list[Any], tokenizer: PreTrainedTokenizerBase, **options: Any) -> list[Ids]:
-    encoded: Any = tokenizer.apply_chat_template(conversations, tokenize=True, return_dict=True, **options)
-    ids: list[Ids] = encoded["input_ids"]
-    return ids
+def _rendered(
+    conversations: list[Any], rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, **options: Any
+) -> list[str]:
+    """Each conversation as the chat template writes it, with the tools of its row."""
+    if not any(row.tools for row in rows):
+        texts: Any = tokenizer.apply_chat_template(conversations, tokenize=False, **options)
+        return list(texts)
+    return [
+        str(tokenizer.apply_chat_template(conversation, tools=row.tools, tokenize=False, **options))
+        for conversation, row in zip(conversations, rows, strict=True)
+    ]
 
 
-def _require_both_labels(rows: Sequence[Row], desirable: int, undesirable: int, config: RunConfig) -> None:
+def _require_both_labels(rows: RowSpool, desirable: int, undesirable: int, config: RunConfig) -> None:
     for label, left in ((True, desirable), (False, undesirable)):
         if left == 0:
             name = "desirable" if label else "undesirable"
-            had = sum(row.label is label for row in rows)
+            had = int(np.count_nonzero(rows.labels == label))
             raise UserError(
                 f"{config.dataset}: none of its {had} {name} rows can be trained on; their prompts fill "
                 f"--max-length {config.max_length} or no partner is left; raise --max-length or add rows"

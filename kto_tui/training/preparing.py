@@ -2,16 +2,16 @@
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from transformers import PreTrainedTokenizerBase
 
 from kto_tui.core.config import RunConfig
-from kto_tui.data import Row
 from kto_tui.training.caches import open_token_cache
 from kto_tui.training.dataset import Prepared, prepare
 from kto_tui.training.sitting import Sitting
+from kto_tui.training.spool import RowSpool
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class Cancelled(Exception):
 class Preparing:
     """The rows of all splits on their way to tokens, in a thread of its own from `begin` on."""
 
-    def __init__(self, sitting: Sitting, rows: Mapping[str, Sequence[Row]]) -> None:
+    def __init__(self, sitting: Sitting, rows: Mapping[str, RowSpool]) -> None:
         self._sitting = sitting
         self._config: RunConfig = sitting.config
         self._rows = rows

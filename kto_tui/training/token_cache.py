@@ -1,34 +1,24 @@
-"""Tokenized rows on disk, named by all that they depend on, so that a second run need not tokenize.
-
-A file holds, little-endian: a mark with the version, the key, how many rows and tokens there are, the arrays,
-and a digest of everything before it.
-"""
+"""Tokenized rows on disk, named by all that they depend on, so that a second run need not tokenize."""
 
 import hashlib
 import json
 import logging
 import os
-import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import msgspec
-import numpy as np
 import tokenizers
 import transformers
 import trl
-from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from kto_tui.core.errors import one_line, printable
-from kto_tui.data import Row
 from kto_tui.training.reference.namespaces import make_private
-from kto_tui.training.tokens import TokenizedRows
+from kto_tui.training.token_file import KEY_BYTES, Tokenized, TokenizedRow, read_tokens, write_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -36,36 +26,23 @@ DEFAULT_LIMIT_BYTES = 2 << 30
 SUFFIX = ".tokens"
 UNFINISHED = ".unfinished"
 
-_MARK = b"kto-tui tokens 1"
-_KEY_BYTES = 20
-_HEADER = struct.Struct(f"<{len(_MARK)}s{_KEY_BYTES}sQQ")
-_DIGEST_BYTES = 32
 _ABANDONED_SECONDS = 3600.0
 _GIBIBYTE = 1 << 30
 
 
-@dataclass(frozen=True)
-class Tokenized:
-    """Rows as token ids. shifted: (rows,) whether a prompt's own ids changed once its answer followed."""
-
-    rows: TokenizedRows
-    shifted: NDArray[np.bool_]
-
-
-def tokens_key(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """The name of what these rows are tokenized to, in hex: the same for the same ids.
+def tokens_key(rows: Iterable[bytes], tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """The name of what these encoded rows are tokenized to, in hex: the same for the same ids.
 
     None for a tokenizer that cannot be written down as a whole (one that is not of the tokenizers library).
     """
     identity = _identity(tokenizer)
     if identity is None:
         return None
-    digest = hashlib.blake2b(_MARK, digest_size=_KEY_BYTES)
+    digest = hashlib.blake2b(digest_size=KEY_BYTES)
     # A JSON text holds no line break, so that no other rows give the same bytes.
     digest.update(json.dumps(identity, sort_keys=True).encode() + b"\n")
-    encoder = msgspec.json.Encoder()
     for row in rows:
-        digest.update(encoder.encode((row.prompt, row.completion, row.label)) + b"\n")
+        digest.update(row + b"\n")
     return digest.hexdigest()
 
 
@@ -110,7 +87,7 @@ class TokenCache:
             if not path.is_file():
                 return None
             with path.open("rb") as file:
-                found = _read(file, key)
+                found = read_tokens(file, key)
         except OSError as error:
             self._report(error.strerror or one_line(error))
             return None
@@ -121,41 +98,54 @@ class TokenCache:
                 os.utime(path)
         return found
 
-    def put(self, key: str, tokenized: Tokenized) -> None:
-        """Keep it under the key, in place of what may be there."""
-        size = _HEADER.size + sum(part.nbytes for part in _parts(tokenized)) + _DIGEST_BYTES
-        if size > self.limit_bytes:
-            limit = self.limit_bytes / _GIBIBYTE
-            return self._report(f"they take {size / _GIBIBYTE:.1f} GiB, above the limit of {limit:.1f} GiB")
+    def fill(self, key: str, rows: Iterable[TokenizedRow]) -> Tokenized | None:
+        """Keep these rows under the key, in place of what may be there, and return them.
+
+        None where the disk did not take them. What is too large to be kept lies there, without a name, for
+        as long as it is used. Whatever `rows` raises comes through, and leaves nothing.
+        """
         unfinished = self.path / f"{key}.{os.getpid()}-{os.urandom(4).hex()}{UNFINISHED}"
         try:
             make_private(self.path)
-            self._make_room(size)
+            self._clear_abandoned()
             try:
-                with open(unfinished, "xb", opener=_private) as file:
-                    _write(file, key, tokenized)
-                unfinished.replace(self._file(key))
+                with open(unfinished, "x+b", opener=_private) as file:
+                    write_tokens(file, key, rows)
+                    self._place(unfinished, key, file.seek(0, os.SEEK_END))
+                    return read_tokens(file, key)
             finally:
                 unfinished.unlink(missing_ok=True)
         except OSError as error:
-            return self._report(error.strerror or one_line(error))
+            self._report(error.strerror or one_line(error))
+            return None
+
+    def _place(self, unfinished: Path, key: str, size: int) -> None:
+        if size > self.limit_bytes:
+            limit = self.limit_bytes / _GIBIBYTE
+            return self._report(f"they take {size / _GIBIBYTE:.1f} GiB, above the limit of {limit:.1f} GiB")
+        self._make_room(size)
+        unfinished.replace(self._file(key))
         self.problem = None
         return None
 
     def _file(self, key: str) -> Path:
         return self.path / f"{key}{SUFFIX}"
 
+    def _clear_abandoned(self) -> None:
+        """Delete what nobody finished."""
+        oldest = time.time() - _ABANDONED_SECONDS
+        for path in self.path.glob(f"*{UNFINISHED}"):
+            with suppress(OSError):
+                if path.lstat().st_mtime < oldest:
+                    path.unlink()
+
     def _make_room(self, size: int) -> None:
-        """Delete what nobody finished, and files until `size` more bytes fit, least recently used first."""
-        now = time.time()
+        """Delete files until `size` more bytes fit, least recently used first."""
         kept: list[tuple[float, int, Path]] = []
-        for path in self.path.iterdir():
+        for path in self.path.glob(f"*{SUFFIX}"):
             with suppress(OSError):
                 seen = path.lstat()
-                if path.suffix == SUFFIX:
-                    kept.append((seen.st_mtime, seen.st_size, path))
-                elif path.suffix == UNFINISHED and seen.st_mtime < now - _ABANDONED_SECONDS:
-                    path.unlink()
+                kept.append((seen.st_mtime, seen.st_size, path))
         total = size + sum(bytes_ for _, bytes_, _ in kept)
         for _, bytes_, path in sorted(kept):
             if total <= self.limit_bytes:
@@ -170,45 +160,3 @@ class TokenCache:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _parts(tokenized: Tokenized) -> tuple[NDArray[Any], ...]:
-    """The arrays in the order and with the types in which a file holds them."""
-    rows = tokenized.rows
-    return (
-        np.ascontiguousarray(rows.ids, dtype="<i4"),
-        np.ascontiguousarray(rows.starts, dtype="<i8"),
-        np.ascontiguousarray(rows.prompt_lengths, dtype="<i4"),
-        np.ascontiguousarray(rows.desirable, dtype="?"),
-        np.ascontiguousarray(tokenized.shifted, dtype="?"),
-    )
-
-
-def _write(file: BinaryIO, key: str, tokenized: Tokenized) -> None:
-    rows = tokenized.rows
-    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-    header = _HEADER.pack(_MARK, bytes.fromhex(key), len(rows), len(rows.ids))
-    for part in (memoryview(header), *(array.data for array in _parts(tokenized))):
-        digest.update(part)
-        file.write(part)
-    file.write(digest.digest())
-
-
-def _read(file: BinaryIO, key: str) -> Tokenized | None:
-    """What a file holds; None if it is damaged, of another version, or another key's."""
-    header = file.read(_HEADER.size)
-    if len(header) < _HEADER.size:
-        return None
-    mark, held, rows, tokens = _HEADER.unpack(header)
-    wanted = (("<i4", tokens), ("<i8", rows + 1), ("<i4", rows), ("?", rows), ("?", rows))
-    size = _HEADER.size + sum(np.dtype(kind).itemsize * count for kind, count in wanted) + _DIGEST_BYTES
-    if (mark, held) != (_MARK, bytes.fromhex(key)) or os.fstat(file.fileno()).st_size != size:
-        return None
-    digest = hashlib.blake2b(header, digest_size=_DIGEST_BYTES)
-    arrays = []
-    for kind, count in wanted:
-        arrays.append(np.fromfile(file, dtype=kind, count=count))
-        digest.update(arrays[-1].data)
-    if file.read() != digest.digest():
-        return None
-    return Tokenized(TokenizedRows(*arrays[:4]), arrays[4])

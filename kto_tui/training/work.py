@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import datasets
@@ -17,7 +17,6 @@ from kto_tui.core.errors import UserError
 from kto_tui.core.events import AlertRaised, DataReady, ModelLoaded, StageChanged
 from kto_tui.core.manifest import problem_of
 from kto_tui.core.schedule import total_steps
-from kto_tui.data import Row
 from kto_tui.training.alerts import final_is_best, settings_changed
 from kto_tui.training.arguments import kto_config, lora_config
 from kto_tui.training.caches import open_reference_cache
@@ -33,6 +32,7 @@ from kto_tui.training.preparing import Preparing
 from kto_tui.training.resumed import accumulators, check_files, last_metrics, resumed_step
 from kto_tui.training.sitting import Sitting
 from kto_tui.training.space import check_before_training
+from kto_tui.training.spool import RowSpool
 from kto_tui.training.steering import Ending
 from kto_tui.training.tracking import tracked
 from kto_tui.training.trainer import PatienceOver, SteeredTrainer, StepLeft
@@ -62,11 +62,10 @@ class Work:
             base = load_base(self._config, sitting.progress("loading_model"), preparing.begin)
             self._report_model(base)
             sitting.steering.end_before_first_step()
-            texts = any(isinstance(row.prompt, str) for row in rows["train"])
-            prepared = self._prepare(preparing, texts and base.tokenizer.eos_token is None)
+            endless = rows["train"].holds_text and base.tokenizer.eos_token is None
+            prepared = self._prepare(preparing, endless)
         self._check_data(prepared)
-        names = [rows["train"][row].where for row in prepared["train"].kept.tolist()]
-        trainer = self._build_trainer(base, prepared, names)
+        trainer = self._build_trainer(base, prepared, rows["train"].chosen(prepared["train"].kept).where)
         self._check_space(trainer)
         sitting.steering.end_before_first_step()
         examples = prepared["train"].examples
@@ -101,7 +100,7 @@ class Work:
             "that it was trained on; restore them, or add --allow-changed-settings to go on with others"
         )
 
-    def _read_rows(self) -> dict[str, list[Row]]:
+    def _read_rows(self) -> dict[str, RowSpool]:
         """By split. Before the model, so that bad data is noticed before gigabytes are loaded."""
         config = self._config
         assert config.dataset is not None
@@ -163,7 +162,7 @@ class Work:
         )
 
     def _build_trainer(
-        self, base: Base, prepared: Mapping[str, Prepared], names: Sequence[str]
+        self, base: Base, prepared: Mapping[str, Prepared], name_of: Callable[[int], str]
     ) -> SteeredTrainer:
         """The trainer. With a large model it takes a while to attach the adapters."""
         self._sitting.progress("preparing_data")(0, 0, "attaching adapters")
@@ -171,7 +170,7 @@ class Work:
         plans = {split: Planned(found.rows, found.blocks) for split, found in prepared.items()}
         trainer = SteeredTrainer(
             self._sitting,
-            names.__getitem__,
+            name_of,
             model=base.model,
             args=kto_config(self._config, chosen_weights(self._config, train.desirable, train.undesirable)),
             processing_class=base.tokenizer,

@@ -11,8 +11,9 @@ from kto_tui.core.resolve import resolve
 
 OPTIONS = [
     "model_size", "model", "quantization", "dtype", "lora_rank", "lora_alpha", "lora_dropout",
-    "dataset", "prompt_column", "completion_column", "label_column", "eval_dataset", "eval_fraction",
-    "max_length",
+    "lora_target_modules",
+    "dataset", "prompt_column", "completion_column", "label_column", "desirable_at_least",
+    "chat_template", "eval_dataset", "eval_fraction", "max_length",
     "loss_type", "beta", "class_weights", "kl_scope", "reference_cache",
     "max_steps", "num_epochs", "early_stopping_patience", "batch_size", "gradient_accumulation_steps",
     "gradient_checkpointing",
@@ -20,7 +21,7 @@ OPTIONS = [
     "output_dir", "overwrite", "resume_from_checkpoint", "allow_changed_settings", "logging_steps",
     "save_steps", "save_total_limit", "keep_requested", "eval_steps",
     "auto_restart", "grace_seconds",
-    "wandb", "wandb_project", "wandb_run_name",
+    "report_to", "wandb", "wandb_project", "wandb_run_name",
 ]  # fmt: skip
 
 
@@ -33,7 +34,7 @@ def test_help_lists_every_setting_under_its_group(capsys: pytest.CaptureFixture[
         assert setting.flag in text
     for group in GROUPS:
         assert f"\n{group}:" in text
-    for command in ("attach", "runs", "plan"):
+    for command in ("attach", "runs", "plan", "check-data", "export", "export-config", "chat"):
         assert f"\n    {command} " in text
     assert "supervise" not in text
 

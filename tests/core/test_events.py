@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kto_tui.core import events
+from kto_tui.core import datareport, events
 from kto_tui.core.commands import append_command, decode_command, new_command
 from kto_tui.core.events import (
     AnyEvent,
@@ -39,6 +39,17 @@ EXAMPLES: list[AnyEvent] = [
         prompt_tokens={"p5": 1.0},
         completion_tokens={"p95": 7.0},
     ),
+    events.DataReported(
+        split="train",
+        report=datareport.DataReport(
+            sources=(datareport.SourceRead(name="a.jsonl", format="TRL unpaired", records=3, rows=3),),
+            desirable=1,
+            undesirable=2,
+            dropped={"prompt fills the length": 1},
+            histogram=(datareport.Bin(tokens=64, rows=3),),
+            findings=(datareport.Finding(kind="duplicates", severity="info", message="m", examples=("a",)),),
+        ),
+    ),
     events.ReferenceCacheReady(path="/c", blocks=40, known=12, bytes=1_200_000, limit_bytes=10**9),
     StepLogged(step=5, total_steps=9, epoch=0.5, metrics={"loss": 0.5, "kl": None}, eta_seconds=1.5),
     events.Evaluated(step=5, metrics={"loss": 0.4}),
@@ -67,7 +78,7 @@ def test_events_round_trip(event: AnyEvent) -> None:
 
 def test_types_are_named_as_the_contract_names_them() -> None:
     assert json.loads(encode_event(EXAMPLES[0]))["type"] == "run_started"
-    assert json.loads(encode_event(EXAMPLES[12]))["type"] == "gpu_sampled"
+    assert json.loads(encode_event(EXAMPLES[13]))["type"] == "gpu_sampled"
 
 
 def test_events_are_frozen() -> None:

@@ -13,17 +13,25 @@ from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 
 from kto_tui.data import Row
+from kto_tui.training.spool import encoded
 from kto_tui.training.tiny import build_tokenizer
-from kto_tui.training.token_cache import SUFFIX, UNFINISHED, TokenCache, Tokenized, tokens_key
-from kto_tui.training.tokens import TokenizedRows
+from kto_tui.training.token_cache import SUFFIX, UNFINISHED, TokenCache, tokens_key
+from kto_tui.training.token_file import Tokenized, TokenizedRow
 
 KEY, OTHER, THIRD = ("1" * 40, "2" * 40, "3" * 40)
 ROWS = [Row("Hi ", "yes", True, "row 1"), Row([{"role": "user", "content": "é"}], [], False, "row 2")]
 
 
 def tokenized(count: int = 3, first: int = 0) -> Tokenized:
-    rows = TokenizedRows.of([([first + n, 7], [n] * n, n % 2 == 0) for n in range(count)])
-    return Tokenized(rows, np.arange(count) % 3 == 0)
+    return Tokenized.of(content(count, first))
+
+
+def content(count: int = 3, first: int = 0) -> list[TokenizedRow]:
+    return [([first + n, 7], [n] * n, n % 2 == 0, n % 3 == 0) for n in range(count)]
+
+
+def put(cache: TokenCache, key: str, rows: list[TokenizedRow]) -> Tokenized | None:
+    return cache.fill(key, rows)
 
 
 def same(one: Tokenized | None, other: Tokenized) -> bool:
@@ -33,7 +41,7 @@ def same(one: Tokenized | None, other: Tokenized) -> bool:
 
 
 def the_key(rows: list[Row], tokenizer: PreTrainedTokenizerFast | None = None) -> str:
-    key = tokens_key(rows, tokenizer or build_tokenizer())
+    key = tokens_key(map(encoded, rows), tokenizer or build_tokenizer())
     assert key is not None
     return key
 
@@ -41,7 +49,7 @@ def the_key(rows: list[Row], tokenizer: PreTrainedTokenizerFast | None = None) -
 def test_what_is_put_is_found_by_another_run(tmp_path: Path) -> None:
     cache = TokenCache(tmp_path / "new" / "root")
     assert cache.get(KEY) is None
-    cache.put(KEY, tokenized())
+    put(cache, KEY, content())
     again = TokenCache(tmp_path / "new" / "root")
     assert same(again.get(KEY), tokenized())
     assert again.get(OTHER) is None
@@ -50,13 +58,13 @@ def test_what_is_put_is_found_by_another_run(tmp_path: Path) -> None:
 
 def test_no_rows_are_kept_too(tmp_path: Path) -> None:
     cache = TokenCache(tmp_path)
-    cache.put(KEY, tokenized(0))
+    put(cache, KEY, content(0))
     assert same(cache.get(KEY), tokenized(0))
 
 
 def test_only_the_user_may_read_them(tmp_path: Path) -> None:
     cache = TokenCache(tmp_path / "root")
-    cache.put(KEY, tokenized())
+    put(cache, KEY, content())
     modes = {path.name: path.stat().st_mode & 0o777 for path in (cache.path.parent, *cache.path.rglob("**"))}
     assert set(modes.values()) == {0o700}
     assert [file.stat().st_mode & 0o777 for file in cache.path.iterdir()] == [0o600]
@@ -81,17 +89,17 @@ def test_what_is_damaged_counts_as_absent_and_is_written_anew(
     tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
     cache = TokenCache(tmp_path)
-    cache.put(KEY, tokenized())
+    put(cache, KEY, content())
     (file,) = cache.path.iterdir()
     file.write_bytes(damage(file.read_bytes()))
     assert cache.get(KEY) is None
-    cache.put(KEY, tokenized())
+    put(cache, KEY, content())
     assert same(cache.get(KEY), tokenized())
 
 
 def test_any_flipped_byte_is_noticed(tmp_path: Path) -> None:
     cache = TokenCache(tmp_path)
-    cache.put(KEY, tokenized())
+    put(cache, KEY, content())
     (file,) = cache.path.iterdir()
     whole = file.read_bytes()
     for at in range(len(whole)):
@@ -101,7 +109,7 @@ def test_any_flipped_byte_is_noticed(tmp_path: Path) -> None:
 
 def test_a_file_of_another_key_counts_as_absent(tmp_path: Path) -> None:
     cache = TokenCache(tmp_path)
-    cache.put(OTHER, tokenized())
+    put(cache, OTHER, content())
     (cache.path / f"{OTHER}{SUFFIX}").rename(cache.path / f"{KEY}{SUFFIX}")
     assert cache.get(KEY) is None
 
@@ -109,20 +117,20 @@ def test_a_file_of_another_key_counts_as_absent(tmp_path: Path) -> None:
 def test_the_least_recently_used_go_first(tmp_path: Path) -> None:
     cache = TokenCache(tmp_path)
     for age, key in enumerate((KEY, OTHER), start=1):
-        cache.put(key, tokenized(100))
+        put(cache, key, content(100))
         os.utime(cache.path / f"{key}{SUFFIX}", (1000.0 * age, 1000.0 * age))
     assert cache.get(KEY) is not None
     file_bytes = (cache.path / f"{KEY}{SUFFIX}").stat().st_size
     small = TokenCache(tmp_path, limit_bytes=2 * file_bytes)
-    small.put(THIRD, tokenized(100))
+    put(small, THIRD, content(100))
     assert [small.get(key) is not None for key in (KEY, OTHER, THIRD)] == [True, False, True]
     assert sum(file.stat().st_size for file in cache.path.iterdir()) <= small.limit_bytes
 
 
 def test_what_is_larger_than_the_limit_is_not_kept_and_drives_nothing_out(tmp_path: Path) -> None:
-    TokenCache(tmp_path).put(KEY, tokenized())
+    put(TokenCache(tmp_path), KEY, content())
     cache = TokenCache(tmp_path, limit_bytes=500)
-    cache.put(OTHER, tokenized(100))
+    put(cache, OTHER, content(100))
     assert "above the limit" in str(cache.problem)
     assert cache.get(OTHER) is None
     assert cache.get(KEY) is not None
@@ -138,7 +146,7 @@ def test_what_a_killed_run_left_is_cleared_away(tmp_path: Path) -> None:
     stranger = cache.path / "notes.txt"
     stranger.touch()
     os.utime(stranger, (1000.0, 1000.0))
-    cache.put(KEY, tokenized())
+    put(cache, KEY, content())
     assert not left.exists()
     assert young.exists()
     assert stranger.exists()
@@ -148,7 +156,7 @@ def test_writers_at_the_same_time_leave_one_whole_file(tmp_path: Path) -> None:
     def write_often(first: int) -> str | None:
         cache = TokenCache(tmp_path)
         for _ in range(50):
-            cache.put(KEY, tokenized(200, first))
+            put(cache, KEY, content(200, first))
             found = cache.get(KEY)
             assert any(same(found, tokenized(200, other)) for other in (0, 1000))
         return cache.problem
@@ -162,7 +170,7 @@ def test_a_folder_that_cannot_be_made_is_a_problem_and_no_error(tmp_path: Path) 
     (tmp_path / "file").touch()
     cache = TokenCache(tmp_path / "file")
     assert cache.get(KEY) is None
-    cache.put(KEY, tokenized())
+    put(cache, KEY, content())
     assert re.search(
         r"file/tokens: tokenized rows cannot be kept there: Not a directory$", str(cache.problem)
     )
@@ -173,12 +181,12 @@ def test_a_disk_that_fills_up_is_a_problem_and_leaves_nothing(tmp_path: Path) ->
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
     try:
-        cache.put(KEY, tokenized(200))
+        put(cache, KEY, content(200))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "File too large" in str(cache.problem)
     assert list(cache.path.iterdir()) == []
-    cache.put(KEY, tokenized(200))
+    put(cache, KEY, content(200))
     assert cache.problem is None
 
 
@@ -198,8 +206,9 @@ def test_a_key_changes_with_each_row() -> None:
         [replace(ROWS[0], prompt="Hi"), ROWS[1]],
         [replace(ROWS[0], prompt="Hi y", completion="es"), ROWS[1]],
         [ROWS[0], replace(ROWS[1], prompt=[{"role": "system", "content": "é"}])],
+        [ROWS[0], replace(ROWS[1], tools=[{"name": "f"}])],
     ]
-    assert len({the_key(rows) for rows in (ROWS, *other_rows)}) == 8
+    assert len({the_key(rows) for rows in (ROWS, *other_rows)}) == 9
 
 
 def with_template(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -254,4 +263,4 @@ def test_a_tokenizer_that_cannot_be_written_down_has_no_key() -> None:
     class Plain:
         chat_template = None
 
-    assert tokens_key(ROWS, Plain()) is None  # type: ignore[arg-type]
+    assert tokens_key([], Plain()) is None  # type: ignore[arg-type]

@@ -37,8 +37,9 @@ def test_lengths_are_those_trained_on() -> None:
 
 def test_a_subset_is_in_the_order_asked_for() -> None:
     chosen = ROWS.subset([2, 1, 1])
-    assert chosen.ids.tolist() == [8, 4, 5, 6, 7, 4, 5, 6, 7]
-    assert chosen.starts.tolist() == [0, 1, 5, 9]
+    assert [chosen.row(row).tolist() for row in range(3)] == [[8], [4, 5, 6, 7], [4, 5, 6, 7]]
+    assert chosen.ids is ROWS.ids
+    assert chosen.lengths(9).tolist() == [1, 4, 4]
     assert chosen.prompt_lengths.tolist() == [0, 1, 1]
     assert chosen.desirable.tolist() == [True, False, False]
     assert len(ROWS.subset(np.array([], dtype=np.int64))) == 0
@@ -46,9 +47,8 @@ def test_a_subset_is_in_the_order_asked_for() -> None:
 
 def test_arrays_have_the_types_that_they_are_kept_in() -> None:
     for rows in (ROWS, ROWS.subset([0, 3]), TokenizedRows.of([])):
-        assert [a.dtype for a in (rows.ids, rows.starts, rows.prompt_lengths, rows.desirable)] == [
-            *(np.int32, np.int64, np.int32, np.bool_)
-        ]
+        kinds = [a.dtype for a in (rows.ids, rows.begins, rows.sizes, rows.prompt_lengths, rows.desirable)]
+        assert kinds == [np.int32, np.int64, np.int32, np.int32, np.bool_]
 
 
 def test_a_loader_of_torch_takes_rows_and_blocks() -> None:
