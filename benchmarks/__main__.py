@@ -1,6 +1,6 @@
 """`make bench`: the figures of this machine. Nothing here passes or fails."""
 
-from benchmarks import long_runs, startup, steps, throughput
+from benchmarks import long_runs, startup, steps, throughput, tokenizing
 
 
 def main() -> None:
@@ -8,6 +8,7 @@ def main() -> None:
     startup.first_paint_against_textual()
     long_runs.opening_a_long_journal()
     steps.no_ui_against_direct()
+    tokenizing.main()
     throughput.main()
 
 
