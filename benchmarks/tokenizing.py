@@ -123,14 +123,15 @@ def work(order: Order) -> Done:
 
 def _ours(order: Order, tokenizer: Any, *, warm_up: bool = False) -> tuple[int, int]:
     from kto_tui.core.config import SAMPLE_DATASET, RunConfig
-    from kto_tui.training.dataset import prepare, read_rows
+    from kto_tui.training.dataset import prepare
+    from kto_tui.training.reading import read_rows
     from kto_tui.training.token_cache import TokenCache
 
     Path(order.folder).mkdir(parents=True, exist_ok=True)
     source = SAMPLE_DATASET if warm_up else order.file
     config = RunConfig(dataset=source, max_length=_MAX_LENGTH, output_dir=order.folder)
     cache = TokenCache(Path(order.folder) / ("warm-up" if warm_up else "cache"))
-    prepared = prepare(read_rows(config, source), tokenizer, config, lambda *_: None, cache=cache)
+    prepared = prepare(read_rows(config, source).rows, tokenizer, config, lambda *_: None, cache=cache)
     return prepared.examples, int(prepared.rows.sizes.sum())
 
 

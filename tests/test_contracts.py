@@ -28,6 +28,7 @@ def imported(statements: str, names: tuple[str, ...]) -> str:
         "import kto_tui.ui.app, kto_tui.ui.ask, kto_tui.ui.feed",
         "import kto_tui.run.supervisor, kto_tui.run.launch, train_worker",
         "import kto_tui.cli.start, kto_tui.cli.attach, kto_tui.cli.look, kto_tui.report.table",
+        "import kto_tui.cli.chat, kto_tui.cli.export, kto_tui.cli.check_data, kto_tui.run.trained",
     ],
 )
 def test_dashboard_supervisor_and_commands_never_import_torch(statements: str) -> None:

@@ -1,9 +1,170 @@
-"""Being written."""
+"""`kto-tui check-data`: what rated data holds, what is wrong with it, and a file without that."""
 
+import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
+
+from kto_tui.core.config import SAMPLE_DATASET, TINY_MODEL, RunConfig
+from kto_tui.core.errors import WRONG_REQUEST, UserError, printable
+from kto_tui.core.resolve import read_settings, resolve
+from kto_tui.data.survey.checking import Checked, check
+from kto_tui.data.survey.fixing import check_target
+from kto_tui.data.survey.talk import Doing, Done, Refused, Request, decode, encode
+from kto_tui.models.check import local_folder
+from kto_tui.report.data_report import format_checked
+from kto_tui.report.frame import Frame
+from kto_tui.report.stream import LineWriter, supports_color, supports_unicode
+
+_EVERY_SECONDS = 0.2
+_ENDING_SECONDS = 5
 
 
 def check_data(options: Mapping[str, Any]) -> int:
-    """Being written."""
-    raise NotImplementedError(sorted(options))
+    """Print the report; with --fix, write the file. Returns 0, or 2 where there is something to mend."""
+    config, has_model = _settings(options)
+    fix = Path(options["fix"]).expanduser() if "fix" in options else None
+    if fix is not None:
+        check_target(fix)
+    with _Status(sys.stderr) as status:
+        checked = _in_child(config, fix, status) if has_model else check(config, status.reading, fix=fix)
+    frame = Frame(unicode=supports_unicode(sys.stdout), color=supports_color(sys.stdout))
+    writer = LineWriter(sys.stdout)
+    for line in format_checked(checked.reports, _told(checked), frame):
+        writer.write(line)
+    if checked.fixed is not None:
+        writer.write("")
+        writer.write(frame.text(f"Written: {checked.fixed.rows:,} rows to {checked.fixed.path}"))
+        for line in _fixed_lines(checked):
+            writer.write("  " + frame.text(line))
+    return WRONG_REQUEST if checked.errors else 0
+
+
+def _settings(options: Mapping[str, Any]) -> tuple[RunConfig, bool]:
+    """The settings asked for, and whether they name a model. Raises UserError."""
+    given = {
+        name: value for name, value in options.items() if name not in ("source", "fix", "config", "no_ui")
+    }
+    config_file = Path(options["config"]) if "config" in options else None
+    if sources := [*options.get("source", ()), *given.get("dataset", ())]:
+        given["dataset"] = sources
+    written = read_settings(config_file) if config_file else {}
+    has_model = any(name in settings for settings in (given, written) for name in ("model", "model_size"))
+    if not has_model:
+        given["model"] = TINY_MODEL  # Settings have to name one; nothing asks for it.
+    config = resolve(given, config_file)
+    if config.dataset is None:
+        raise UserError(f"no data: kto-tui check-data FILE ({SAMPLE_DATASET} is a small sample)")
+    return config, has_model
+
+
+def _told(checked: Checked) -> dict[str, list[str]]:
+    return {split: bad.first for split, bad in checked.bad.items()}
+
+
+def _fixed_lines(checked: Checked) -> list[str]:
+    """What --fix did, a line for each kind."""
+    fixed = checked.fixed
+    assert fixed is not None
+    lines = []
+    if fixed.cleaned:
+        lines.append(f"cleaned {fixed.cleaned:,} records of byte order marks, NUL and other controls")
+    lines += [f"left out {count:,}: {reason}" for reason, count in fixed.left_out.items()]
+    if checked.bad["train"].broken_off:
+        lines.append("rows after the place where a file breaks off are not in it")
+    return lines
+
+
+class _Status:
+    """How far it is, on one line of a terminal that is written over; nothing where there is none."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._shown = stream.isatty()
+        self._said = 0.0
+        self._width = 0
+
+    def __enter__(self) -> "_Status":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.say("")
+        if self._width:
+            self._stream.write("\r")
+            self._stream.flush()
+
+    def reading(self, rows: int) -> None:
+        """So many rows were read."""
+        if time.monotonic() - self._said >= _EVERY_SECONDS:
+            self.say(f"reading: {rows:,} rows")
+
+    def say(self, text: str) -> None:
+        """Show this in place of what was shown."""
+        if not self._shown or (not text and not self._width):
+            return
+        self._said = time.monotonic()
+        self._stream.write("\r" + printable(text).ljust(self._width))
+        self._stream.flush()
+        self._width = max(self._width, len(text))
+
+
+def _in_child(config: RunConfig, fix: Path | None, status: _Status) -> Checked:
+    """Have a process with the tokenizer do it. Raises UserError; ends the process with this one."""
+    assert config.model is not None
+    local_folder(config.model)  # A folder that is not there is told at once.
+    status.say("starting the tokenizer ...")
+    request = encode(Request(config=config, fix=str(fix) if fix is not None else None))
+    with tempfile.TemporaryFile() as log:
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-m", "kto_tui.training.survey"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
+        try:
+            assert child.stdin is not None
+            child.stdin.write(request)
+            child.stdin.close()
+            if (checked := _listen(child, status)) is not None:
+                return checked
+            child.wait()
+        finally:
+            _end(child)
+        raise UserError(
+            f"the process that counts tokens died (exit code {child.returncode}){_last_line(log)}"
+        )
+
+
+def _listen(child: "subprocess.Popen[bytes]", status: _Status) -> Checked | None:
+    """Its outcome; None where it ended without one. Raises UserError."""
+    assert child.stdout is not None
+    for line in child.stdout:
+        match decode(line):
+            case Doing(what=what, rows=rows):
+                status.say(f"{what}: {rows:,} rows" if rows else f"{what} ...")
+            case Refused(message=message):
+                raise UserError(message)
+            case Done(checked=checked):
+                return checked
+    return None
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    assert child.stdout is not None
+    child.terminate()
+    try:
+        child.wait(_ENDING_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    child.stdout.close()
+
+
+def _last_line(log: IO[bytes]) -> str:
+    log.seek(0)
+    lines = log.read().decode(errors="replace").split("\n")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return f": {printable(last)[:300]}" if last else ""

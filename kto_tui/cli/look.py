@@ -29,9 +29,12 @@ def list_runs(root: str) -> int:
 
 
 def show_plan(options: Mapping[str, Any]) -> int:
-    """Print what would run. Starts and makes nothing."""
+    """Print what would run, and what memory it takes. Starts and makes nothing."""
+    from kto_tui.cli.planning import memory_report
     from kto_tui.report.plan import format_plan
 
-    request = check(settings_of(options))
-    sys.stdout.write(format_plan(request.config, request.data, request.evaluation))
+    asked = {name: value for name, value in options.items() if name not in ("gpu", "vram")}
+    request = check(settings_of(asked))
+    config, memory = memory_report(request.config, options)
+    sys.stdout.write(format_plan(config, request.data, request.evaluation, memory))
     return 0

@@ -17,11 +17,14 @@ from kto_tui.cli.tracking import check_wandb
 from kto_tui.core.config import SAMPLE_DATASET, RunConfig
 from kto_tui.core.counts import Counts
 from kto_tui.core.errors import UserError
+from kto_tui.core.mixture import joined, split_sources
 from kto_tui.core.resolve import resolve
 from kto_tui.core.schedule import held_out_rows
 from kto_tui.core.setting import NO_CACHE
 from kto_tui.data import Columns, check_rows
 from kto_tui.models.check import check_model
+
+_READ_LIGHTLY = (".json", ".jsonl", ".csv", ".tsv")
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,10 @@ def check(config: RunConfig) -> Request:
 
 def _count(source: str, config: RunConfig, *, both_labels: bool = True) -> Counts:
     """Check all rows. Parquet and the hub need libraries of 100 MB: those stay in a process of their own."""
-    columns = Columns(config.prompt_column, config.completion_column, config.label_column)
-    if source.startswith("builtin:") or source.endswith((".json", ".jsonl", ".csv")):
+    columns = Columns.of(config)
+    if all(
+        each.name.endswith(_READ_LIGHTLY) or each.name == SAMPLE_DATASET for each in split_sources(source)
+    ):
         return check_rows(source, columns, both_labels=both_labels)
     try:
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
@@ -109,13 +114,19 @@ def _check_cache(cache: str | None) -> None:
         ) from None
 
 
+def _absolute(name: str) -> str:
+    """The full path of what lies on this machine; anything else as it is."""
+    path = os.path.expanduser(name)
+    return os.path.abspath(path) if os.path.exists(path) else name
+
+
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
     """Local files and folders by their full path, so that run.yaml means the same from any folder."""
-    changed = {
-        name: os.path.abspath(os.path.expanduser(value))
-        for name in ("model", "dataset", "eval_dataset")
-        if (value := getattr(config, name)) and os.path.exists(os.path.expanduser(value))
-    }
+    names = ("model", "eval_dataset", "chat_template")
+    changed = {name: _absolute(value) for name in names if (value := getattr(config, name))}
+    if config.dataset:
+        sources = split_sources(config.dataset)
+        changed["dataset"] = joined(tuple(each._replace(name=_absolute(each.name)) for each in sources))
     if config.reference_cache not in (None, NO_CACHE):
         changed["reference_cache"] = os.path.abspath(config.reference_cache)
     return msgspec.structs.replace(config, **changed)

@@ -1,6 +1,7 @@
-"""Whether W&B will take the metrics, told from its files and variables: importing it takes seconds.
+"""Whether the trackers will take the metrics, told before anything is made, and without importing them.
 
-It would refuse by itself only after the model is loaded. Its rules are those of version 0.31.
+Whether W&B has a login is told from its files and variables: importing it takes seconds, and it would refuse
+by itself only after the model is loaded. Its rules are those of version 0.31.
 """
 
 import configparser
@@ -10,23 +11,40 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from kto_tui.core.config import RunConfig, trackers
 from kto_tui.core.errors import UserError
+from kto_tui.core.setting import shown
+from kto_tui.core.trackers import EXPECTED, TRACKERS
 
 # Two names of one service: keys are stored under the host that was the default at the time.
 _CLOUD = ("api.wandb.ai", "api.forge.coreweave.com", "forge.coreweave.com")
 _WITHOUT_LOGIN = ("offline", "dryrun", "disabled")
 
 
+def check_trackers(config: RunConfig) -> None:
+    """Refuse trackers that are not known, not installed, or (W&B) without a login. Raises UserError."""
+    for name in trackers(config):
+        if name not in TRACKERS:
+            raise UserError(f"--report-to {shown(name)[1:-1]}: no such tracker; {EXPECTED}")
+        flag = "--wandb" if config.wandb and name == "wandb" else f"--report-to {name}"
+        if importlib.util.find_spec(name) is None:
+            raise UserError(f"{flag}: the package is missing; install it with: pip install 'kto-tui[{name}]'")
+        if name == "wandb":
+            _check_login(flag)
+
+
 def check_wandb() -> None:
-    """Refuse --wandb where its package or a login is missing. Raises UserError. Asks no server."""
-    if importlib.util.find_spec("wandb") is None:
-        raise UserError("--wandb: the package is missing; install it with: pip install 'kto-tui[wandb]'")
+    """As for --wandb alone."""
+    check_trackers(RunConfig(wandb=True))
+
+
+def _check_login(flag: str) -> None:
     settings = _settings()
     if settings.get("mode") in _WITHOUT_LOGIN or settings.get("api_key"):
         return
     if os.environ.get("WANDB_IDENTITY_TOKEN_FILE") or _has_key_in_netrc(settings.get("base_url", "")):
         return
-    raise UserError("--wandb: not logged in to W&B; run wandb login, or set WANDB_MODE=offline")
+    raise UserError(f"{flag}: not logged in to W&B; run wandb login, or set WANDB_MODE=offline")
 
 
 def _settings() -> dict[str, str]:

@@ -1,7 +1,8 @@
 """What of a run's settings is another since the checkpoint that is gone on from, and whether that matters."""
 
+import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,14 @@ from kto_tui.core.config import (
 from kto_tui.core.directory import RunDirectory
 from kto_tui.core.mixture import split_sources
 from kto_tui.core.resolve import read_settings
-from kto_tui.core.setting import shown
+from kto_tui.core.schedule import needs_pairs
+from kto_tui.core.setting import AUTO, shown
 
 _SOURCES = frozenset({"model", "dataset", "eval_dataset", "chat_template", "reference_cache", "output_dir"})
+
+# How rows are read: no more is left of it in the run than the rows.
+_READING = frozenset({"prompt_column", "completion_column", "label_column", "desirable_at_least"})
+ACCUMULATORS_NAME = "accumulators.json"
 
 
 @dataclass(frozen=True)
@@ -54,15 +60,20 @@ def changed_settings(checkpoint: Path, config: RunConfig) -> list[Change]:
     if values is None:
         return []
     before = RunConfig(**values)
+    sums = _sums(checkpoint)
     patient = (before.early_stopping_patience, config.early_stopping_patience) != (None, None)
     harmless = HARMLESS if patient else HARMLESS | HARMLESS_WITHOUT_EARLY_STOPPING
     if before.max_steps is not None and before.max_steps == config.max_steps:
         harmless |= {"num_epochs"}  # --max-steps wins over it.
+    harmless |= _without_effect(before) & _without_effect(config)
+    if isinstance(sums.get("data"), str):
+        harmless |= _READING  # The worker compares the rows themselves.
     return [
         Change(name, old, new, name in harmless)
         for name in settings()
         if name not in START_ONLY
         and not _same(name, old := _effective(name, before), new := _effective(name, config))
+        and not _comes_to_the_same(name, old, new, sums)
     ]
 
 
@@ -72,6 +83,37 @@ def describe_changes(changes: Iterable[Change]) -> str:
         f"{settings()[change.name].flag} {_worded(change.before)} -> {_worded(change.now)}"
         for change in changes
     )
+
+
+def _without_effect(config: RunConfig) -> frozenset[str]:
+    """The settings that others make idle."""
+    idle = {"warmup_ratio"} if config.lr_scheduler_type == "constant" else set()
+    return frozenset(idle if needs_pairs(config) else {*idle, "kl_scope"})
+
+
+def _sums(checkpoint: Path) -> dict[str, Any]:
+    """The checkpoint's accumulators; nothing where it has none that can be read, which the worker tells."""
+    try:
+        sums = json.loads((checkpoint / ACCUMULATORS_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return sums if isinstance(sums, dict) else {}
+
+
+def _comes_to_the_same(name: str, before: Any, now: Any, sums: Mapping[str, Any]) -> bool:
+    """Whether `auto` was, in the run that wrote the checkpoint, what stands there now.
+
+    What `auto` comes to now is known where it follows from the rows, or is taken from the checkpoint.
+    """
+    if name == "gradient_checkpointing":
+        on = sums.get(name)
+        return isinstance(on, bool) and {before, now} <= {AUTO, "on" if on else "off"}
+    resolved = sums.get("resolved")
+    known = resolved.get(name) if isinstance(resolved, dict) else None
+    if name == "class_weights" and isinstance(known, list):
+        given = [list(class_weights(text) or known) for text in (before, now)]
+        return given[0] == given[1]
+    return bool(before == AUTO and known is not None and now == known)
 
 
 def _effective(name: str, config: RunConfig) -> Any:

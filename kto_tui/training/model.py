@@ -1,39 +1,58 @@
 """The frozen base model and its tokenizer, loaded as the settings ask."""
 
 import importlib.util
-from collections.abc import Callable
+import logging
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.pytorch_utils import Conv1D
+from transformers.utils.quantization_config import Mxfp4Config
 
 from kto_tui.core.config import RunConfig
-from kto_tui.core.errors import UserError, one_line
+from kto_tui.core.errors import UserError, one_line, printable
+from kto_tui.core.sizes import format_size
+from kto_tui.models.folder import packed_as
 from kto_tui.training.arguments import compute_dtype
+from kto_tui.training.recovery import is_out_of_memory
 from kto_tui.training.sources import Report, Source, locate
+from kto_tui.training.suitable import check_by_trying, check_kind, own_code, settings_of
+from kto_tui.training.targets import EVERY_LINEAR, Targets, adapter_parameters, choose_targets, stacked
+from kto_tui.training.templates import apply_template
+
+__all__ = ["Base", "adapter_parameters", "load_base"]
+
+logger = logging.getLogger(__name__)
 
 NF4_FROM_PARAMETERS = 2.5e9
+_NOT_LOADED = (OSError, ValueError, ImportError, SafetensorError, pickle.UnpicklingError)
 
 
 @dataclass(frozen=True)
 class Base:
-    """A loaded base model. `quantization` is nf4, int8, none, or the method the model came with."""
+    """A loaded base model. `quantization` is nf4, int8, none, or the method the model came with.
+
+    `targets`: the layers that get adapters.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     source: Source
     quantization: str
     dtype: str
+    targets: Targets = EVERY_LINEAR
 
 
 def load_base(
@@ -43,69 +62,134 @@ def load_base(
 ) -> Base:
     """Find and load `config.model`; the tokenizer is handed over as soon as it is there.
 
-    Raises UserError when the model cannot be had or is no causal model.
+    Raises UserError when the model cannot be had, is none that can be trained here, or has not the layers or
+    the chat template that `config` names.
     """
     source = locate(config, report)
-    report(0, 0, "loading weights")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source.folder, local_files_only=True)
-        ensure_pad_token(tokenizer)
-        on_tokenizer(tokenizer)
-        quantization = choose_quantization(config, source.folder)
-        model = _load_weights(config, source.folder, quantization)
-    except (OSError, ValueError, ImportError, SafetensorError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"--model {config.model}: it cannot be loaded; {one_line(error)[:300]}") from error
-    # Adapters name their base by this, so it is what the user asked for and not where the files lie.
     assert config.model is not None
+    report(0, 0, "loading weights")
+    with _blaming_files(config.model, Exception):  # Nothing but small files is read so far.
+        settings = settings_of(config.model, str(source.folder))
+        check_kind(config.model, settings)
+        tokenizer = load_tokenizer(config, source.folder, settings)
+        quantization = choose_quantization(config, settings)
+        choose_targets(config, _skeleton(settings))  # A wrong name is told before the weights are loaded.
+    on_tokenizer(tokenizer)
+    with _blaming_files(config.model, *_NOT_LOADED):
+        model = _load_weights(config, source.folder, quantization)
+    targets = choose_targets(config, model)
+    check_by_trying(config.model, model, tokenizer)
+    # Adapters name their base by this, so it is what the user asked for and not where the files lie.
     model.name_or_path = model.config._name_or_path = config.model
     dtype = str(compute_dtype(config)).removeprefix("torch.")
-    return Base(model, tokenizer, source, quantization, dtype)
+    return Base(model, tokenizer, source, quantization, dtype, targets)
 
 
-def adapter_parameters(model: PreTrainedModel, rank: int) -> int:
-    """How many parameters LoRA of this rank will train: on every linear layer of the model but its head."""
-    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    count = 0
-    for module in model.modules():
-        if isinstance(module, torch.nn.Linear) and module is not head:
-            count += rank * (module.in_features + module.out_features)
-        elif isinstance(module, Conv1D):
-            count += rank * sum(module.weight.shape)
-    return count
+@contextmanager
+def _blaming_files(name: str, *errors: type[Exception]) -> Iterator[None]:
+    """Of these errors, say that the model's files are at fault. Raises UserError."""
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except errors as error:
+        said = printable(one_line(error))[:300]
+        raise UserError(f"--model {name}: it cannot be loaded; {said}") from error
 
 
-def choose_quantization(config: RunConfig, folder: Path) -> str:
-    """How the weights will be stored: as asked; auto is nf4 for large models on CUDA, else none."""
-    shipped = AutoConfig.from_pretrained(folder, local_files_only=True)
-    if packed := getattr(shipped, "quantization_config", None):
+def load_tokenizer(config: RunConfig, folder: Path, settings: PretrainedConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer with a pad token, and with the chat template of the settings. Raises UserError."""
+    try:
+        found = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except ValueError as error:
+        if "trust_remote_code" in str(error):
+            raise UserError(own_code(str(config.model))) from None
+        raise
+    assert isinstance(found, PreTrainedTokenizerBase)
+    vocabulary = getattr(settings.get_text_config(), "vocab_size", None)
+    ensure_pad_token(found, vocabulary)
+    _warn_of_unknown_tokens(str(config.model), found, vocabulary)
+    if config.chat_template is not None:
+        apply_template(found, config.chat_template)
+    return found
+
+
+def choose_quantization(config: RunConfig, settings: PretrainedConfig) -> str:
+    """How the weights will be stored: as asked; auto is nf4 for large models on CUDA, else none.
+
+    Weights that came packed stay so, but for those of MXFP4 (gpt-oss), which no gradient passes: they are
+    unpacked.
+    """
+    if packed := getattr(settings, "quantization_config", None):
         method = packed.get("quant_method") if isinstance(packed, dict) else packed.quant_method
-        return str(getattr(method, "value", method))
+        name = str(getattr(method, "value", method))
+        return "none" if name == "mxfp4" else name
     if config.quantization != "auto":
         return config.quantization
     if not torch.cuda.is_available():
         return "none"
+    return "nf4" if _skeleton(settings).num_parameters() > NF4_FROM_PARAMETERS else "none"
+
+
+def _skeleton(settings: PretrainedConfig) -> PreTrainedModel:
+    """The model without weights."""
     with torch.device("meta"):
-        parameters = AutoModelForCausalLM.from_config(shipped).num_parameters()  # type: ignore[no-untyped-call]
-    return "nf4" if parameters > NF4_FROM_PARAMETERS else "none"
+        made = AutoModelForCausalLM.from_config(settings)  # type: ignore[no-untyped-call]
+    assert isinstance(made, PreTrainedModel)
+    return made
 
 
 def _load_weights(config: RunConfig, folder: Path, quantization: str) -> PreTrainedModel:
     dtype = compute_dtype(config)
-    packing = _bitsandbytes(quantization, dtype)
+    options: dict[str, Any] = {}
+    if packing := _packing(folder, quantization, dtype):
+        options["quantization_config"] = packing  # None would undo what weights say that came packed.
     device = 0 if torch.cuda.is_available() else "cpu"
-    model = AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype=dtype,
-        quantization_config=packing,
-        device_map={"": device} if packing or device == 0 else None,
-        local_files_only=True,
-    )
+    if packing or device == 0:
+        options["device_map"] = {"": device}
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=False,
+            weights_only=True,
+            output_loading_info=True,
+            **options,
+        )
+    except RuntimeError as error:
+        if "ignore_mismatched_sizes" in str(error):
+            said = "its weights are of other sizes than its config.json"
+        elif (method := packed_as(folder)) and not is_out_of_memory(error):
+            said = f"packed as {printable(method)}, which does not load here; {one_line(error)[:300]}"
+        else:
+            raise
+        raise UserError(f"--model {config.model}: {said}") from error
+    model, found = loaded
     assert isinstance(model, PreTrainedModel)
+    name = str(config.model)
+    if (missing := sorted(found["missing_keys"])) and not packed_as(folder):
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise UserError(f"--model {name}: its files have no weights for {printable(missing[0])}{more}")
+    _check_packing(name, model, quantization)
     if model.device.type == "cpu" and getattr(model, "is_loaded_in_4bit", False):
         keep_differentiable(model)
     return model
+
+
+def _check_packing(name: str, model: PreTrainedModel, quantization: str) -> None:
+    """Refuse weights through which no gradient passes; tell of those that stay unpacked. Raises UserError."""
+    packer = getattr(model, "hf_quantizer", None)
+    if packer is not None and quantization != "none" and not packer.is_trainable:
+        raise UserError(
+            f"--model {name}: packed as {quantization}, which takes no gradient; choose the unpacked model"
+        )
+    whole = [weight for weight in stacked(model).values() if weight.is_floating_point()]
+    if quantization in ("nf4", "int8", "bitsandbytes") and whole:
+        size = sum(weight.numel() * weight.element_size() for weight in whole)
+        logger.warning(
+            "the weights of the experts, %s, stay unpacked: only linear layers are packed", format_size(size)
+        )
 
 
 def keep_differentiable(model: PreTrainedModel) -> None:
@@ -121,7 +205,10 @@ def keep_differentiable(model: PreTrainedModel) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _bitsandbytes(quantization: str, dtype: torch.dtype) -> BitsAndBytesConfig | None:
+def _packing(folder: Path, quantization: str, dtype: torch.dtype) -> BitsAndBytesConfig | Mxfp4Config | None:
+    """How weights are to be packed, or unpacked; None where they stay as they came."""
+    if packed_as(folder) == "mxfp4":
+        return Mxfp4Config(dequantize=True)
     if quantization not in ("nf4", "int8"):
         return None
     if importlib.util.find_spec("bitsandbytes") is None:
@@ -136,16 +223,30 @@ def _bitsandbytes(quantization: str, dtype: torch.dtype) -> BitsAndBytesConfig |
     )
 
 
-def ensure_pad_token(tokenizer: PreTrainedTokenizerBase) -> None:
+def ensure_pad_token(tokenizer: PreTrainedTokenizerBase, vocabulary: int | None = None) -> None:
     """Give a tokenizer without a pad token one that is no answer's end, if there is any.
 
+    `vocabulary`: how many tokens the model knows; a pad token that was added later is none of them.
     Batches are masked by length, so even the end token as padding never hides a real end; nor does any
     other token, where there is no end token either.
     """
-    if tokenizer.pad_token is not None:
+    known = vocabulary is None or (tokenizer.pad_token_id or 0) < vocabulary
+    if tokenizer.pad_token is not None and known:
         return
     spare, end = tokenizer.unk_token, tokenizer.eos_token
     if spare and spare != end:
         tokenizer.pad_token = spare
     else:
         tokenizer.pad_token = end or tokenizer.convert_ids_to_tokens(0)
+
+
+def _warn_of_unknown_tokens(name: str, tokenizer: PreTrainedTokenizerBase, vocabulary: int | None) -> None:
+    beyond = [
+        text for text, token in tokenizer.get_vocab().items() if token >= (vocabulary or len(tokenizer))
+    ]
+    if beyond:
+        logger.warning(
+            "--model %s: the tokenizer writes %d tokens that the model has no embedding for, such as %s; "
+            "rows with them cannot be trained on",
+            *(name, len(beyond), printable(beyond[0])),
+        )

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kto_tui.core.config import RunConfig
 from kto_tui.core.directory import RunDirectory
@@ -21,8 +22,9 @@ STEP_SECONDS = 1.0
 class Sitting:
     """One process's work on a run: its settings, its folder, its way out (events) and in (commands).
 
-    `step` is the newest optimizer step, for the report at the end; `data_fingerprint` names the tokenized
-    rows and their plan, once they are known; `has_trained`: whether there may be something to save.
+    `step` is the newest optimizer step, for the report at the end; `identity` names the rows and the base
+    (training/identity.py), once they are known, and `resolved` what `auto` came to; `has_trained`: whether
+    there may be something to save.
     """
 
     config: RunConfig
@@ -32,7 +34,8 @@ class Sitting:
     store: CheckpointStore
     speedometer: Speedometer = field(default_factory=Speedometer)
     step: int = 0
-    data_fingerprint: str | None = None
+    identity: dict[str, str | None] = field(default_factory=dict)
+    resolved: dict[str, Any] = field(default_factory=dict)
     has_trained: bool = False
 
     @property

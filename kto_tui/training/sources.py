@@ -1,4 +1,8 @@
-"""Where a model's files come from: the run's own copy, a folder, the hub's cache, the hub, or a package."""
+"""Where a model's files come from: the run's own copy, a folder or file, the hub's cache, the hub, a package.
+
+What is no folder that from_pretrained reads (a GGUF file, an adapter, the built-in model) is made into one,
+which the run keeps: adapters need a base that can be found again.
+"""
 
 import json
 import shutil
@@ -10,17 +14,17 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError  # type: ignore[attr-defined]
 
 from kto_tui.core.config import TINY_MODEL, RunConfig
-from kto_tui.core.errors import UserError
+from kto_tui.core.directory import RunDirectory
+from kto_tui.core.errors import UserError, one_line, printable
 from kto_tui.core.manifest import describe
-from kto_tui.models.check import check_on_hub, local_folder, out_of_reach
-from kto_tui.models.folder import missing_part
+from kto_tui.models.check import adapter_without_base, check_depth, check_on_hub, local_folder, out_of_reach
+from kto_tui.models.folder import MARKER, adapted_base, gguf_file, kept_base, missing_part, read_json
 from kto_tui.models.hub import SMALL_FILES, HubUnreachableError, cached_model, explained
 from kto_tui.models.packages import PACKAGES
 from kto_tui.training.download import progress_bar
 from kto_tui.training.space import writing
 
 BASE_MODEL_NAME = "base_model"
-_MARKER = "kto_tui_source.json"
 _WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 
 Report = Callable[[int, int, str], None]
@@ -38,8 +42,17 @@ class Source:
     own_copy: bool = False
 
 
+@dataclass(frozen=True)
+class Found:
+    """Where a model's files are, or how a folder of them is made; and where they come from, in words."""
+
+    label: str
+    folder: Path | None = None
+    build: Callable[[Path], None] | None = None
+
+
 def locate(config: RunConfig, report: Report) -> Source:
-    """The files of `config.model`, downloaded or built if need be.
+    """The files of `config.model`, downloaded, converted or built if need be.
 
     `report(done, total, detail)` hears of downloads, in bytes. Raises UserError, which says what to do.
     """
@@ -48,17 +61,60 @@ def locate(config: RunConfig, report: Report) -> Source:
     model, output = config.model, Path(config.output_dir)
     if kept := _own_copy(config, output):
         return kept
+    found = _find(model, RunDirectory(output).staging, report)
+    if found.folder is not None:
+        return Source(found.folder, found.label)
+    assert found.build is not None
+    return _keep(output, model, found.label, found.build)
+
+
+def _find(model: str, scratch: Path, report: Report, depth: int = 0) -> Found:
+    """The model of that name. What has to be made on the way to it is made in `scratch`. Raises UserError.
+
+    `depth`: how many adapters it is the base of.
+    """
     if model == TINY_MODEL:
         report(0, 0, "building the built-in model")
-        return _keep(output, model, "built here", _build_tiny)
-    if folder := local_folder(model):
-        return Source(folder, "local folder")
+        return Found("built here", build=_build_tiny)
+    if path := local_folder(model):
+        return _from_folder(path, scratch, report, depth)
     if cached := cached_model(model):
-        return Source(cached, "hub cache")
+        return Found("hub cache", cached)
     try:
-        return Source(_from_hub(model, report), "hub")
+        return Found("hub", _from_hub(model, report))
     except HubUnreachableError as error:
-        return _from_package(model, output, report, error)
+        return _from_package(model, report, error)
+
+
+def _from_folder(path: Path, scratch: Path, report: Report, depth: int) -> Found:
+    if gguf := gguf_file(path):
+        report(0, 0, f"converting {gguf.name}")
+        return Found(f"GGUF file {gguf.name}", build=lambda folder: _convert_gguf(gguf, folder))
+    if (base := adapted_base(path)) is None:
+        return Found("local folder", path)
+    check_depth(path, depth)
+    below = Found("kept by its run", kept) if (kept := kept_base(path, base)) else None
+    try:
+        below = below or _find(base, scratch / "below", report, depth + 1)
+    except UserError as error:
+        raise adapter_without_base(path, base, error) from error
+    report(0, 0, f"merging the adapter {path.name} into {base}")
+    return Found(f"adapter {path.name} merged into {base}", build=_merge(path, below, scratch / "bare"))
+
+
+def _merge(adapter: Path, below: Found, bare: Path) -> Callable[[Path], None]:
+    def build(folder: Path) -> None:
+        from kto_tui.training.adapters import merge_into
+
+        shutil.rmtree(bare, ignore_errors=True)
+        try:
+            if below.build is not None:
+                below.build(bare)
+            merge_into(folder, adapter, below.folder or bare)
+        finally:
+            shutil.rmtree(bare, ignore_errors=True)
+
+    return build
 
 
 def _from_hub(model: str, report: Report) -> Path:
@@ -79,13 +135,13 @@ def _from_hub(model: str, report: Report) -> Path:
     raise UserError(f"--model {model}: the repository has {missing}; expected a transformers causal model")
 
 
-def _from_package(model: str, output: Path, report: Report, reason: HubUnreachableError) -> Source:
+def _from_package(model: str, report: Report, reason: HubUnreachableError) -> Found:
     package = PACKAGES.get(model)
     gguf = package.path() if package else None
     if package is None or gguf is None:
         raise out_of_reach(model, reason) from None
     report(0, 0, f"converting the model inside {package.label}")
-    return _keep(output, model, package.label, lambda folder: _convert_gguf(gguf, folder))
+    return Found(package.label, build=lambda folder: _convert_gguf(gguf, folder))
 
 
 def _own_copy(config: RunConfig, output: Path) -> Source | None:
@@ -94,17 +150,14 @@ def _own_copy(config: RunConfig, output: Path) -> Source | None:
     A resume uses it even where the hub could be reached now: the adapter was trained on this one.
     """
     own = output / BASE_MODEL_NAME
-    if config.resume_from_checkpoint and not (own / _MARKER).is_file():
+    if config.resume_from_checkpoint and not (own / MARKER).is_file():
         theirs = Path(config.resume_from_checkpoint).parent / BASE_MODEL_NAME
-        if (theirs / _MARKER).is_file() and theirs.parent.resolve() != output.resolve():
+        if (theirs / MARKER).is_file() and theirs.parent.resolve() != output.resolve():
             _copy(theirs, own)
-    try:
-        marker = json.loads((own / _MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+    marker = read_json(own / MARKER)
     if marker.get("model") != config.model or missing_part(own):
         return None
-    return Source(own, str(marker["source"]), own_copy=True)
+    return Source(own, str(marker.get("source")), own_copy=True)
 
 
 def _copy(theirs: Path, own: Path) -> None:
@@ -125,7 +178,7 @@ def _keep(output: Path, model: str, label: str, build: Callable[[Path], None]) -
         with writing("a copy of the base model", output):
             build(folder)
             describe(folder)  # Reads each file back and has it reach the disk.
-            (folder / _MARKER).write_text(json.dumps({"model": model, "source": label}), encoding="utf-8")
+            (folder / MARKER).write_text(json.dumps({"model": model, "source": label}), encoding="utf-8")
     except OSError as error:
         raise UserError(f"--output-dir {output}: {error}; make room, or choose another folder") from error
     return Source(folder, label, own_copy=True)
@@ -138,16 +191,26 @@ def _build_tiny(folder: Path) -> None:
 
 
 def _convert_gguf(gguf: Path, folder: Path) -> None:
-    """The model inside a GGUF file as an ordinary folder in bfloat16, its own dtype before it was packed."""
+    """The model inside a GGUF file as an ordinary folder in bfloat16, its own dtype before it was packed.
+
+    Raises UserError for an architecture that transformers does not read from GGUF.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    model = AutoModelForCausalLM.from_pretrained(
-        gguf.parent,
-        gguf_file=gguf.name,
-        dtype=torch.bfloat16,
-        quantization_config=GgufConfig(dequantize=True),
-    )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        model = AutoModelForCausalLM.from_pretrained(
+            gguf.parent,
+            gguf_file=gguf.name,
+            dtype=torch.bfloat16,
+            quantization_config=GgufConfig(dequantize=True),
+        )
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # The tokenizers library has no narrower one.
+        raise UserError(
+            f"--model {printable(str(gguf))}: it cannot be read; {one_line(error)[:300]}"
+        ) from error
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -1,7 +1,6 @@
 """Rated rows that wait to be tokenized: their text on disk, and of each a few dozen bytes in memory."""
 
 import hashlib
-import re
 import tempfile
 import threading
 import weakref
@@ -16,9 +15,9 @@ from numpy.typing import NDArray
 
 from kto_tui.core.errors import UserError
 from kto_tui.data import Row
+from kto_tui.data.survey.places import Places
 
 _IN_MEMORY_BYTES = 16 << 20
-_NUMBERED = re.compile(r"(.*\D)(\d{1,18})", re.DOTALL)
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(tuple[Any, Any, bool, Any])
@@ -50,26 +49,6 @@ class _Text:
         with self._lock:
             self._file.seek(begin)
             return self._file.read(end - begin)
-
-
-class Places:
-    """Where each row lies, in words. "train.jsonl, row 41" costs its number."""
-
-    def __init__(self) -> None:
-        self._wordings: dict[tuple[str, bool], int] = {}
-        self._kinds = array("l")
-        self._numbers = array("q")
-
-    def append(self, where: str) -> None:
-        found = _NUMBERED.fullmatch(where)
-        numbered = found is not None and str(int(found[2])) == found[2]
-        wording, number = (found[1], int(found[2])) if found and numbered else (where, 0)
-        self._kinds.append(self._wordings.setdefault((wording, numbered), len(self._wordings)))
-        self._numbers.append(number)
-
-    def __getitem__(self, row: int) -> str:
-        wording, numbered = list(self._wordings)[self._kinds[row]]
-        return f"{wording}{self._numbers[row]}" if numbered else wording
 
 
 class RowSpool(Sequence[Row]):
@@ -106,7 +85,7 @@ class RowSpool(Sequence[Row]):
         self._begins.append(self._begins[-1] + len(line))
         self._labels.append(row.label)
         self._prompts.append(_hash(row.prompt))
-        self.places.append(row.where)
+        self.places.add(row.where)
         self.holds_text = self.holds_text or isinstance(row.prompt, str)
 
     def chosen(self, rows: NDArray[np.int64]) -> "RowSpool":
@@ -141,7 +120,12 @@ class RowSpool(Sequence[Row]):
 
     def where(self, row: int) -> str:
         """Where a person finds the row."""
-        return self.places[self._number(row)]
+        return self.places.of(self._number(row))
+
+    @property
+    def numbers(self) -> NDArray[np.int64]:
+        """(rows,) which of all rows that were appended these are."""
+        return np.arange(len(self)) if self._chosen is None else self._chosen
 
     @property
     def labels(self) -> NDArray[np.bool_]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from kto_tui.core.config import to_yaml
+from kto_tui.core.config import evaluates, to_yaml
 from kto_tui.core.directory import SETTINGS_NAME
 from kto_tui.core.errors import UserError
 from kto_tui.core.events import Evaluated, Metrics, SaveReason, StageChanged, StepLogged
@@ -25,8 +25,10 @@ from kto_tui.training.checkpoints import WriteFailed
 from kto_tui.training.early import EarlyStopping
 from kto_tui.training.engine import EngineTrainer
 from kto_tui.training.memory import memory_in_use_bytes
+from kto_tui.training.moments import check_fit
 from kto_tui.training.recovery import Shrunk
 from kto_tui.training.resumed import ACCUMULATORS_NAME, accumulators, finite, loading
+from kto_tui.training.saved_tensors import check_adapter_fits
 from kto_tui.training.sitting import Sitting
 from kto_tui.training.skipping import MOST_IN_A_ROW, NotFinite, all_finite, named_rows
 from kto_tui.training.space import as_os_error, is_disk_failure
@@ -239,7 +241,8 @@ class SteeredTrainer(EngineTrainer):
             "early_stopping": self.early and self.early.state(),
             "best_home": self.best_home and str(self.best_home.resolve()),
             "skips": self.skips.state(),
-            "data": self._sitting.data_fingerprint,
+            **self._sitting.identity,
+            "resolved": self._sitting.resolved,
             "evaluation_due": self.evaluation_due,
         }
 
@@ -273,12 +276,13 @@ class SteeredTrainer(EngineTrainer):
         self.train_rows.at_once = min(self.train_rows.at_once, saved["rows_at_once"]["training"])
         self.eval_rows.at_once = min(self.eval_rows.at_once, saved["rows_at_once"]["evaluation"])
         self.skips.restore(saved.get("skips") or self.skips.state())
-        self.evaluation_due = bool(saved.get("evaluation_due"))
+        self.evaluation_due = bool(saved.get("evaluation_due")) and evaluates(self._sitting.config)
         if self.early and saved["early_stopping"]:
             self.early.restore(saved["early_stopping"])
             self.keep_best()
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        check_adapter_fits(Path(resume_from_checkpoint), self.model)
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         float32_adapters(self.model)
 
@@ -290,6 +294,8 @@ class SteeredTrainer(EngineTrainer):
         """
         peaks = list(self.lr_scheduler.base_lrs)
         decays = [group["weight_decay"] for group in self.optimizer.param_groups]
+        if checkpoint is not None:
+            check_fit(Path(checkpoint), self.optimizer, self.lr_scheduler)
         with loading(checkpoint, "optimizer.pt or scheduler.pt"):
             super()._load_optimizer_and_scheduler(checkpoint)
         self._check_moments(checkpoint)

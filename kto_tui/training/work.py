@@ -9,30 +9,30 @@ import datasets
 import transformers
 from transformers import PrinterCallback
 
-from kto_tui.core.changes import changed_settings, describe_changes
-from kto_tui.core.compatibility import check_adapter
-from kto_tui.core.config import RunConfig
+from kto_tui.core.config import RunConfig, evaluates
+from kto_tui.core.datareport import DataReport
 from kto_tui.core.directory import RunDirectory
-from kto_tui.core.errors import UserError
-from kto_tui.core.events import AlertRaised, DataReady, ModelLoaded, StageChanged
+from kto_tui.core.events import AlertRaised, DataReady, DataReported, ModelLoaded, StageChanged
 from kto_tui.core.manifest import problem_of
 from kto_tui.core.schedule import total_steps
-from kto_tui.training.alerts import final_is_best, settings_changed
+from kto_tui.training.alerts import final_is_best
 from kto_tui.training.arguments import kto_config, lora_config
 from kto_tui.training.caches import open_reference_cache
 from kto_tui.training.callback import StepBoundary
-from kto_tui.training.dataset import Prepared, fingerprint, read_rows, split_rows
+from kto_tui.training.dataset import Prepared, split_rows
 from kto_tui.training.early import EarlyStopping
 from kto_tui.training.final import write_final_model
+from kto_tui.training.going_on import check_checkpoint, check_identity
+from kto_tui.training.identity import resolved
 from kto_tui.training.memory import free_bytes
 from kto_tui.training.model import Base, adapter_parameters, load_base
 from kto_tui.training.optional import given
 from kto_tui.training.plans import Planned
 from kto_tui.training.preparing import Preparing
-from kto_tui.training.resumed import accumulators, check_files, last_metrics, resumed_step
+from kto_tui.training.reading import ReadRows, Split, read_rows
+from kto_tui.training.resumed import accumulators, last_metrics, resumed_step
 from kto_tui.training.sitting import Sitting
 from kto_tui.training.space import check_before_training
-from kto_tui.training.spool import RowSpool
 from kto_tui.training.steering import Ending
 from kto_tui.training.tracking import tracked
 from kto_tui.training.trainer import PatienceOver, SteeredTrainer, StepLeft
@@ -47,25 +47,26 @@ class Work:
     def __init__(self, sitting: Sitting) -> None:
         self._sitting = sitting
         self._config: RunConfig = sitting.config
+        self._reports: Mapping[Split, DataReport] = {}
 
     def carry_out(self) -> Ending | None:
         """All of it. Returns how a request ended the sitting; None when the run is complete."""
         _quieten()
         sitting = self._sitting
         if resumed := sitting.resumed:
-            self._check(resumed)
+            check_checkpoint(sitting, resumed)
             sitting.step = resumed_step(resumed)
             sitting.steering.began_at(sitting.step)
-        rows = self._read_rows()
+        read = self._read_rows()
         sitting.steering.end_before_first_step()
-        with contextlib.closing(Preparing(sitting, rows)) as preparing:
+        with contextlib.closing(Preparing(sitting, read)) as preparing:
             base = load_base(self._config, sitting.progress("loading_model"), preparing.begin)
             self._report_model(base)
             sitting.steering.end_before_first_step()
-            endless = rows["train"].holds_text and base.tokenizer.eos_token is None
+            endless = read["train"].rows.holds_text and base.tokenizer.eos_token is None
             prepared = self._prepare(preparing, endless)
-        self._check_data(prepared)
-        trainer = self._build_trainer(base, prepared, rows["train"].chosen(prepared["train"].kept).where)
+        check_identity(sitting, base, prepared)
+        trainer = self._build_trainer(base, prepared, read["train"].rows.chosen(prepared["train"].kept).where)
         self._check_space(trainer)
         sitting.steering.end_before_first_step()
         examples = prepared["train"].examples
@@ -73,44 +74,19 @@ class Work:
             self._train(trainer, total_steps(self._config, examples))
             return self._conclude(trainer, base, examples)
 
-    def _check(self, resumed: Path) -> None:
-        """Raise UserError unless the checkpoint is as it was written, and one of these settings."""
-        self._sitting.progress("loading_model")(0, 0, f"verifying {resumed.name}")
-        if problem := problem_of(resumed):
-            raise UserError(
-                f"--resume-from-checkpoint {resumed}: it is damaged: {problem}; resume from another one"
-            )
-        check_files(resumed)
-        check_adapter(resumed, self._config)
-        changes = changed_settings(resumed, self._config)
-        if changes:
-            harmless = all(change.harmless for change in changes)
-            words, step = describe_changes(changes), resumed_step(resumed)
-            self._sitting.emitter.emit(settings_changed(words, step, harmless=harmless))
-
-    def _check_data(self, prepared: Mapping[str, Prepared]) -> None:
-        """Raise UserError if the checkpoint was trained on other rows, unless that is allowed."""
-        sitting = self._sitting
-        sitting.data_fingerprint = fingerprint(prepared["train"])
-        saved = accumulators(sitting.resumed).get("data") if sitting.resumed else None
-        if saved in (None, sitting.data_fingerprint) or self._config.allow_changed_settings:
-            return
-        raise UserError(
-            f"--resume-from-checkpoint {sitting.resumed}: the rows of {self._config.dataset} are not those "
-            "that it was trained on; restore them, or add --allow-changed-settings to go on with others"
-        )
-
-    def _read_rows(self) -> dict[str, RowSpool]:
+    def _read_rows(self) -> dict[Split, ReadRows]:
         """By split. Before the model, so that bad data is noticed before gigabytes are loaded."""
         config = self._config
         assert config.dataset is not None
         self._sitting.progress("loading_model")(0, 0, "reading the data")
-        rows = {"train": read_rows(config, config.dataset)}
+        read: dict[Split, ReadRows] = {"train": read_rows(config, config.dataset)}
         if config.eval_dataset is not None:
-            rows["eval"] = read_rows(config, config.eval_dataset)
+            read["eval"] = read_rows(config, config.eval_dataset)
         elif config.eval_fraction is not None:
-            rows["train"], rows["eval"] = split_rows(rows["train"], config.eval_fraction, config.seed)
-        return rows
+            whole = read["train"]
+            train, held_out = split_rows(whole.rows, config.eval_fraction, config.seed)
+            read = {"train": whole.part(train), "eval": whole.part(held_out)}
+        return read
 
     def _report_model(self, base: Base) -> None:
         self._sitting.emitter.emit(
@@ -125,13 +101,16 @@ class Work:
             )
         )
 
-    def _prepare(self, preparing: Preparing, endless: bool) -> dict[str, Prepared]:
+    def _prepare(self, preparing: Preparing, endless: bool) -> dict[Split, Prepared]:
         """The tokenized rows by split, reported; `endless`: answers of text are given no end mark."""
         self._sitting.emitter.emit(StageChanged(stage="preparing_data"))
         prepared = preparing.finish()
         if endless:
             self._warn_of_endless_answers()
         self._report_data(prepared["train"])
+        self._reports = preparing.reports
+        for split, report in self._reports.items():
+            self._sitting.emitter.emit(DataReported(split=split, report=report))
         return prepared
 
     def _report_data(self, prepared: Prepared) -> None:
@@ -162,7 +141,7 @@ class Work:
         )
 
     def _build_trainer(
-        self, base: Base, prepared: Mapping[str, Prepared], name_of: Callable[[int], str]
+        self, base: Base, prepared: Mapping[Split, Prepared], name_of: Callable[[int], str]
     ) -> SteeredTrainer:
         """The trainer. With a large model it takes a while to attach the adapters."""
         self._sitting.progress("preparing_data")(0, 0, "attaching adapters")
@@ -182,6 +161,13 @@ class Work:
         )
         if self._config.gradient_checkpointing == "auto" and self._memory_is_short(trainer):
             trainer.checkpoint_gradients()
+        self._sitting.resolved = resolved(
+            self._config,
+            quantization=base.quantization,
+            dtype=base.dtype,
+            optim=trainer.args.optim,
+            rows=(train.desirable, train.undesirable),
+        )
         trainer.remove_callback(PrinterCallback)  # The journal holds each step; the log need not.
         trainer.add_callback(StepBoundary(trainer, self._sitting))
         return trainer
@@ -247,7 +233,7 @@ class Work:
         self._sitting.store.rotate()  # Its worker may have died before it could.
         trainer.latest = last_metrics(resumed)
         trainer.state.global_step = self._sitting.step
-        if accumulators(resumed).get("evaluation_due"):
+        if accumulators(resumed).get("evaluation_due") and evaluates(self._config):
             trainer.evaluation_due = True
             trainer.evaluate()
             self._sitting.steering.end_before_first_step()
@@ -277,7 +263,7 @@ class Work:
             return ending
         self._sitting.emitter.emit(StageChanged(stage="saving"))
         step = self._take_best(trainer, early) if early else self._sitting.step
-        write_final_model(self._sitting, trainer, base.source, examples, step)
+        write_final_model(self._sitting, trainer, base.source, examples, step, self._reports.get("train"))
         return None
 
     def _take_best(self, trainer: SteeredTrainer, early: EarlyStopping) -> int:

@@ -67,11 +67,11 @@ def test_no_rows(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_no_label_column(capsys: pytest.CaptureFixture[str]) -> None:
-    write_rows(Path("a.jsonl"), [{"prompt": "a", "completion": "b", "rating": True}])
+    write_rows(Path("a.jsonl"), [{"prompt": "a", "completion": "b", "verdict": True}])
     line = refused(capsys, "--model-size", "tiny", "--dataset", "a.jsonl")
     assert "a.jsonl, row 1" in line
     assert '"label"' in line
-    assert "rating" in line
+    assert "verdict" in line
     assert "--label-column" in line
 
 

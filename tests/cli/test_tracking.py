@@ -1,17 +1,19 @@
-"""--wandb without a login is refused before the model is loaded."""
+"""Trackers that cannot take the metrics are refused before the model is loaded."""
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from kto_tui.cli.tracking import check_wandb
+from kto_tui.cli.tracking import check_trackers, check_wandb
+from kto_tui.core.config import RunConfig
 from kto_tui.core.errors import UserError
-
-pytest.importorskip("wandb")
+from kto_tui.core.trackers import TRACKERS
 
 KEY = "0123456789" * 4
 CLOUD = f"machine api.wandb.ai login user password {KEY}"
@@ -74,6 +76,10 @@ def write(home: Path, files: dict[str, str]) -> None:
         (home / name).write_text(text)
 
 
+needs_wandb = pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="wandb is not installed")
+
+
+@needs_wandb
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]} {[*case[1]]}")
 def test_logins(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     variables, files, ready = case
@@ -91,6 +97,7 @@ def test_logins(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         )
 
 
+@needs_wandb
 def test_wandb_finds_the_same_logins(tmp_path: Path) -> None:
     """A release that keeps its keys elsewhere shows here. No server is asked."""
     homes = []
@@ -107,3 +114,26 @@ def test_wandb_finds_the_same_logins(tmp_path: Path) -> None:
         timeout=120,
     )
     assert json.loads(done.stdout.splitlines()[-1]) == [ready for _, _, ready in CASES]
+
+
+@pytest.mark.parametrize("name", TRACKERS)
+def test_a_missing_package(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(UserError) as raised:
+        check_trackers(RunConfig(report_to=f" {name} "))
+    said = f"--report-to {name}: the package is missing; install it with: pip install 'kto-tui[{name}]'"
+    assert str(raised.value) == said
+
+
+def test_an_unknown_tracker_is_named() -> None:
+    with pytest.raises(UserError) as raised:
+        check_trackers(RunConfig(report_to="none,tensor\x1bbord"))
+    said = "--report-to tensor\\x1bbord: no such tracker; expected wandb, tensorboard, mlflow or trackio"
+    assert str(raised.value).startswith(said)
+
+
+def test_each_has_an_extra_of_its_name() -> None:
+    extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = extras["project"]["optional-dependencies"]
+    assert all(extras[name][0].startswith(name) for name in TRACKERS)
+    assert extras["trackers"] == [f"kto-tui[{','.join(TRACKERS)}]"]

@@ -61,6 +61,11 @@ def test_columns_by_other_names(tmp_path: Path) -> None:
     assert (row.prompt, row.completion, row.label) == ("Hi?", "Hello.", False)
 
 
+def test_one_named_column_leaves_conversations_as_they_are(tmp_path: Path) -> None:
+    row = read(tmp_path, {"messages": [USER, ANSWER], "label": True}, Columns(prompt="question"))
+    assert (row.prompt, row.completion) == ([USER], [ANSWER])
+
+
 def test_label_that_says_neither(tmp_path: Path) -> None:
     assert refusal(tmp_path, {"prompt": "a", "completion": "b", "label": "maybe"}) == (
         ': "label" is "maybe"; expected true/false, 0/1, yes/no (choose the column with --label-column)'
@@ -81,7 +86,8 @@ def test_missing_column_names_those_that_are_there(tmp_path: Path, missing: str,
     record = {"id": 7, "prompt": "a", "completion": "b", "label": True}
     del record[missing]
     found = ", ".join(record)
-    assert refusal(tmp_path, record) == f': no column "{missing}"; found {found} (choose one with {option})'
+    message = refusal(tmp_path, record)
+    assert message.startswith(f': no column "{missing}"; found {found} (choose one with {option}); known for')
 
 
 def test_many_columns_are_not_all_named(tmp_path: Path) -> None:
@@ -119,7 +125,8 @@ def test_rows_that_cannot_be_trained_on(tmp_path: Path, record: Any, expected: s
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
-        ({"from": "gpt", "value": "x"}, "no role; found from, value; expected role and content"),
+        ({"by": "gpt", "value": "x"}, "no role; found by, value; expected role and content"),
+        ({"from": "gpt", "content": "x"}, "no value; found from, content; expected from and value"),
         ({"role": "assistant"}, "no content; found role"),
         ({"role": "assistant", "content": None}, "content is null; expected text"),
         ("Hello", 'found "Hello"; expected an object with role and content'),

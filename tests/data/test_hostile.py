@@ -46,7 +46,11 @@ HOSTILE: dict[str, tuple[str, str, str]] = {
     "csv with a forged name": ("a.csv", f"{RAW},{RAW}\n1,2\n", r"two columns are called"),
     "csv with a forged label": ("a.csv", f"prompt,completion,label\na,b,{RAW}\n", r'"label" is "\u001b[2J'),
     "csv with an open quote": ("a.csv", 'prompt,completion,label\na,"' + "x\n" * 200_000, "not CSV"),
-    "csv with a large cell": ("a.csv", "prompt,completion,label\n" + "x" * 10**6 + ",b,1\n", "not CSV"),
+    "csv with a large cell": (
+        "a.csv",
+        "prompt,completion,label\n" + "x" * 10**6 + ",b,maybe\n",
+        '"label" is',
+    ),
     "csv with many columns": ("a.csv", ",".join(f"c{n}" for n in range(20_000)) + "\n", "holds no rows"),
     "csv with many cells": ("a.csv", "prompt,completion,label\n" + "," * 10**6 + "\n", "found 1000001 cells"),
     "parquet that is none": ("a.parquet", "PAR1" + RAW * 100 + "PAR1", "not a whole Parquet file"),

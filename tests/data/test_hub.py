@@ -73,35 +73,50 @@ def test_offline_by_request(tmp_path: Path) -> None:
 
 
 MAKE_CACHED = """
-import sys
+import json, sys
 from pathlib import Path
-from typing import ClassVar
 import datasets
-rows, cache = sys.argv[1:]
+rows, cache = sys.argv[1:3]
 text = datasets.Value("string")
 rated = {"prompt": text, "completion": text, "label": datasets.ClassLabel(names=["yes", "no"])}
-datasets.load_dataset(
-    "json", data_files={"train": rows}, cache_dir=cache, features=datasets.Features(rated)
-)
-made = next(Path(cache, "json").glob("*/*/*/"))
-kept = Path(cache, "org___kept", "default", "0.0.0", "0" * 16)
-kept.parent.mkdir(parents=True)
-made.rename(kept)
-for file in kept.glob("json-*.arrow"):
-    file.rename(kept / file.name.replace("json-", "kept-"))
+for place in sys.argv[3:]:
+    name, config, *splits = place.split(":")
+    files = {split: rows for split in splits}
+    datasets.load_dataset("json", data_files=files, cache_dir=cache, features=datasets.Features(rated))
+    made = next(Path(cache, "json").glob("*/*/*/"))
+    kept = Path(cache, f"org___{name}", config, "0.0.0", "0" * 16)
+    kept.parent.mkdir(parents=True)
+    made.rename(kept)
+    for file in kept.glob("json-*.arrow"):
+        file.rename(kept / file.name.replace("json-", f"{name}-"))
+    about = kept / "dataset_info.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), "config_name": config}))
 """
 
 
-def test_data_set_in_the_cache_needs_no_hub(tmp_path: Path) -> None:
-    """Its labels are stored as numbers that stand for names, and here 0 stands for yes."""
+def test_data_sets_in_the_cache_need_no_hub(tmp_path: Path) -> None:
+    """Their labels are stored as numbers that stand for names, and here 0 stands for yes."""
     rows = tmp_path / "rows.jsonl"
     record = {"prompt": "a", "completion": "b"}
     rows.write_text("".join(json.dumps({**record, "label": label}) + "\n" for label in ("yes", "no", "yes")))
-    cache = tmp_path / "datasets"
-    subprocess.run(
-        [sys.executable, "-c", MAKE_CACHED, str(rows), str(cache)], check=True, capture_output=True
-    )
-    with nobody() as address:
-        assert ask(address, tmp_path, "org/kept") == [[2, 1]]
+    places = ["kept:default:train", "many:de:train:test", "many:en:train_prefs"]
+    made = [sys.executable, "-c", MAKE_CACHED, str(rows), str(tmp_path / "datasets"), *places]
+    subprocess.run(made, check=True, capture_output=True)
     with serving(error=(503, "Oops")) as address:
         assert ask(address, tmp_path, "org/kept") == [[2, 1]]
+    rated = {
+        "org/kept": [2, 1],
+        "org/many:de": [2, 1],
+        "org/many:de:test=2": [4, 2],
+        "org/kept,org/many:en:train_prefs": [4, 2],
+    }
+    wrong = {
+        "org/many": "has several configurations; found de, en; choose one as in org/many:de",
+        "org/many:fr": 'no configuration "fr"; found de, en; choose one as in org/many:de',
+        "org/many:en": 'no split "train"; found train_prefs; choose one as in org/many:en:train_prefs',
+        "org/kept::test": 'no split "test"; found train; choose one as in org/kept::train',
+    }
+    with nobody() as address:
+        answers = ask(address, tmp_path, *rated, *wrong)
+    refusals = [f"{name.partition(':')[0]}: {said}" for name, said in wrong.items()]
+    assert answers == [*rated.values(), *refusals]

@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 
-from kto_tui.data.labels import parse_label
+from kto_tui.data.labels import Rating, parse_label, parse_rating
 
 GOOD = [True, 1, 1.0, "true", "TRUE", " Yes ", "1", "1.0", "up", "👍", "👍🏽", "👍\ufe0f"]
-GOOD += ["thumbs_up", "Thumbs Up", "thumbs-up", "ThumbsUp"]
+GOOD += ["thumbs_up", "Thumbs Up", "thumbs-up", "ThumbsUp", ":thumbs_up:", "upvote"]
+GOOD += ["Good", "liked", "Positive", "accepted", "chosen", "Helpful"]
 BAD = [False, 0, 0.0, -0.0, "false", "No", "0", "0.0", "down", "👎", "thumbs_down", "THUMBS  DOWN"]
+BAD += [":thumbs-down:", "Bad", "disliked", "negative", "Rejected", "incorrect", "downvote"]
 NEITHER: list[Any] = [
     "maybe",
     "",
@@ -27,6 +29,8 @@ NEITHER: list[Any] = [
     [True],
     "true false",
     "thumbs",
+    ":",
+    "yes" * 10**6,
 ]
 
 
@@ -42,4 +46,57 @@ def test_undesirable(value: Any) -> None:
 
 @pytest.mark.parametrize("value", NEITHER)
 def test_what_cannot_be_told(value: Any) -> None:
+    assert parse_label(value) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "rating"),
+    [
+        (4, Rating(4)),
+        (-1, Rating(-1)),
+        (10**400, Rating(10**400)),
+        (0.5, Rating(0.5)),
+        (" 4 ", Rating(4)),
+        ("-0.5", Rating(-0.5)),
+        ("4/5", Rating(4, 5)),
+        ("4 / 5", Rating(4, 5)),
+        ("4 out of 5", Rating(4, 5)),
+        ("1 star", Rating(1)),
+        ("4.5 Stars", Rating(4.5)),
+        ("★★★☆☆", Rating(3)),
+        ("☆☆", Rating(0)),
+    ],
+)
+def test_numbers(value: Any, rating: Rating) -> None:
+    assert parse_rating(value) == rating
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        True,
+        False,
+        None,
+        "",
+        " ",
+        "four",
+        "4-5",
+        "4 of 5",
+        "1e5",
+        "0x4",
+        "nan",
+        "1,5",
+        "4/5/6",
+        "٤",
+        "9" * 100,
+        [4],
+    ],
+)
+def test_what_is_no_number(value: Any) -> None:
+    assert parse_rating(value) is None
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_without_end(value: float) -> None:
+    assert parse_rating(value) is None
     assert parse_label(value) is None

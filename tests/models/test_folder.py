@@ -54,9 +54,10 @@ def test_broken_index(tmp_path: Path, text: str) -> None:
         ((), "the folder has no config.json"),
         (("config.json", "model.safetensors"), "the folder has no tokenizer files"),
         (("config.json", "tokenizer.json"), "the folder has no weights"),
-        (("config.json", "tokenizer.json", "a.gguf"), "the folder has its weights as GGUF alone"),
-        (("a.gguf",), "the folder has its weights as GGUF alone"),
-        (("adapter_config.json", "adapter_model.safetensors"), "holds a LoRA adapter"),
+        (("adapter_config.json", "adapter_model.safetensors"), "adapter_config.json names no base"),
+        (("a.gguf", "b.gguf"), "holds 2 GGUF files; name one of them: a.gguf, b.gguf"),
+        (("a.gguf",), r"a\.gguf: no GGUF file, whatever its name says"),
+        (("a-00001-of-00002.gguf",), "a GGUF file in pieces; join it with llama-gguf-split"),
     ],
 )
 def test_folder_that_lacks_a_part(tmp_path: Path, names: tuple[str, ...], expected: str) -> None:
@@ -64,10 +65,77 @@ def test_folder_that_lacks_a_part(tmp_path: Path, names: tuple[str, ...], expect
         check_model(folder(tmp_path / "model", *names))
 
 
-def test_a_file_is_no_folder(tmp_path: Path) -> None:
-    (tmp_path / "model.gguf").touch()
-    with pytest.raises(UserError, match=r"model\.gguf is a file; expected the folder"):
-        check_model(str(tmp_path / "model.gguf"))
+@pytest.mark.parametrize("name", ["model.gguf", "some model.gguf"])
+def test_gguf(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / name).write_bytes(b"GGUF\3\0\0\0")
+    for given in (tmp_path, tmp_path / name):
+        check_model(str(given))
+    monkeypatch.setattr("kto_tui.models.folder.GGUF_READER", "no_such_package")
+    for given in (tmp_path, tmp_path / name):
+        with pytest.raises(UserError, match=f"{name}: reading GGUF needs a package; pip install gguf"):
+            check_model(str(given))
+
+
+def test_another_file_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(UserError, match="is a file; expected a folder that holds a model, or a GGUF file"):
+        check_model(str(tmp_path / "model.safetensors"))
+
+
+ADAPTER = {"base_model_name_or_path": "builtin:tiny", "peft_type": "LORA"}
+
+
+def adapter(path: Path, *names: str, **changes: object) -> str:
+    given = folder(path, *names)
+    (path / "adapter_config.json").write_text(json.dumps(ADAPTER | changes))
+    return given
+
+
+def test_adapters(tmp_path: Path) -> None:
+    """Of a model that is there; of another adapter; beside the whole model that it became part of."""
+    check_model(adapter(tmp_path / "a", "adapter_model.safetensors"))
+    check_model(adapter(tmp_path / "b", "adapter_model.bin", base_model_name_or_path=str(tmp_path / "a")))
+    whole = ("config.json", "tokenizer.json", "model.safetensors")
+    check_model(adapter(tmp_path / "c", *whole, base_model_name_or_path="/nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"base_model_name_or_path": None}, "names no base; name it there"),
+        ({"base_model_name_or_path": 7}, "names no base; name it there"),
+        ({"peft_type": "PROMPT_TUNING"}, "an adapter of kind 'PROMPT_TUNING'; expected LORA"),
+        (
+            {"base_model_name_or_path": "/nowhere"},
+            "holds an adapter of /nowhere, and of that: no such folder",
+        ),
+    ],
+)
+def test_adapters_that_are_refused(tmp_path: Path, changes: dict[str, object], expected: str) -> None:
+    with pytest.raises(UserError, match=expected) as raised:
+        check_model(adapter(tmp_path / "a", "adapter_model.safetensors", **changes))
+    assert str(raised.value).startswith(f"--model {tmp_path / 'a'} holds an adapter")
+
+
+def test_an_adapter_without_weights_and_one_of_itself(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"an adapter without adapter_model\.safetensors; copy it there"):
+        check_model(adapter(tmp_path / "a"))
+    own = str(tmp_path / "b")
+    with pytest.raises(UserError, match="an adapter of an adapter of an adapter, and on"):
+        check_model(adapter(tmp_path / "b", "adapter_model.safetensors", base_model_name_or_path=own))
+
+
+def test_kinds_that_are_known_by_their_settings(tmp_path: Path) -> None:
+    given = folder(tmp_path / "model", "tokenizer.json", "model.safetensors")
+    settings = tmp_path / "model" / "config.json"
+    settings.write_text(json.dumps({"is_encoder_decoder": True}))
+    with pytest.raises(UserError, match="an encoder-decoder; expected a model that continues a text"):
+        check_model(given)
+    settings.write_text(json.dumps({"quantization_config": {"quant_method": "awq"}}))
+    with pytest.raises(UserError, match="packed as awq, which needs pip install gptqmodel"):
+        check_model(given)
+    settings.write_text(json.dumps({"quantization_config": {"quant_method": "bitsandbytes"}}))
+    check_model(given)
 
 
 @pytest.mark.parametrize("name", ["./gone", "/gone/model", "~/gone", "a/b/c", "", "/" + "x" * 300])

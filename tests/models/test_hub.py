@@ -77,7 +77,8 @@ def test_a_model_of_the_hub_is_asked_for_once(tmp_path: Path, monkeypatch: pytes
         ),
         (
             (404, "EntryNotFound"),
-            "--model org/name: the hub has no config.json for it, so it cannot be loaded",
+            "--model org/name: the hub has no config.json for it, so it cannot be loaded (of GGUF files,"
+            " download one and give --model FILE)",
         ),
         (
             (403, "Oops"),
@@ -95,7 +96,19 @@ def test_what_the_hub_refuses(monkeypatch: pytest.MonkeyPatch, error: tuple[int,
     with serving(error=error, asked=asked) as address:
         point_at(address, monkeypatch)
         assert refusal("org/name") == says
-    assert len(asked) == 1
+    # Without settings of a model, it might be an adapter.
+    assert len(asked) == (2 if error == (404, "EntryNotFound") else 1)
+
+
+def test_an_adapter_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "adapter_config.json").touch()
+    with serving(tmp_path / "model") as address:
+        point_at(address, monkeypatch)
+        assert refusal("org/name") == (
+            "--model org/name holds an adapter; get it with hf download org/name --local-dir DIR, and give"
+            " --model DIR"
+        )
 
 
 def test_no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

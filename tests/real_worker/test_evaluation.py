@@ -13,7 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from kto_tui.core.events import DataReady, Evaluated, Progress, RunEnded, StageChanged, StepLogged
 from kto_tui.training.blocks import mismatched
-from kto_tui.training.dataset import prepare, read_rows, split_rows
+from kto_tui.training.dataset import prepare, split_rows
+from kto_tui.training.reading import read_rows
 from tests.real_worker.harness import Sitting, at_step, sit, tiny, write_rows
 
 FIGURES = {
@@ -111,7 +112,7 @@ def test_it_is_part_of_what_is_saved_by_default(tmp_path: Path) -> None:
 
 
 def test_the_figures_are_those_of_a_plain_computation(evaluated: Sitting) -> None:
-    rows = read_rows(evaluated.config, str(evaluated.config.eval_dataset))
+    rows = read_rows(evaluated.config, str(evaluated.config.eval_dataset)).rows
     moved = 0.0
     for event in evaluated.of(Evaluated):
         assert set(event.metrics) == FIGURES
@@ -142,7 +143,7 @@ def test_a_part_of_the_rows_can_be_held_out(tmp_path: Path) -> None:
     """They are trained on no more, and the figures are theirs."""
     sitting = sit(with_rows(tmp_path, eval_dataset=None, eval_fraction=0.3, save_steps=6))
     config = sitting.config
-    train, held_out = split_rows(read_rows(config, str(config.dataset)), 0.3, config.seed)
+    train, held_out = split_rows(read_rows(config, str(config.dataset)).rows, 0.3, config.seed)
     assert sitting.of(DataReady)[0].examples == len(train) == 22 - len(held_out)
     assert len(held_out) == 6
     last = sitting.of(Evaluated)[-1]

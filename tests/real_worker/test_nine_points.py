@@ -20,9 +20,10 @@ from kto_tui.core.config import RunConfig
 from kto_tui.core.events import DataReady, StepLogged
 from kto_tui.training.arguments import kto_config, lora_config
 from kto_tui.training.batches import Block
-from kto_tui.training.dataset import prepare, read_rows
+from kto_tui.training.dataset import prepare
 from kto_tui.training.engine import EngineTrainer
 from kto_tui.training.plans import Planned
+from kto_tui.training.reading import read_rows
 from kto_tui.training.tiny import build_model, build_tokenizer
 from kto_tui.training.trainer import SteeredTrainer
 from tests.real_worker.harness import sit, tiny, write_rows
@@ -108,7 +109,7 @@ def moved(trainer: KTOTrainer) -> KTOTrainer:
 def test_each_row_of_an_evaluation_counts_alike(tmp_path: Path) -> None:
     """Point 8. Of 5 rows TRL makes blocks of 4 and of 1 that count alike, the one paired with itself."""
     config = tiny(tmp_path, dataset=write_rows(tmp_path / "five.jsonl", 5))
-    tokenizer, rows = build_tokenizer(), read_rows(config, str(config.dataset))
+    tokenizer, rows = build_tokenizer(), read_rows(config, str(config.dataset)).rows
     prepared = prepare(rows, tokenizer, config, lambda *_: None)
     plan = Planned(prepared.rows, prepared.blocks)
     common: dict[str, Any] = {

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import msgspec
 import psutil
+import torch
+from safetensors.torch import load_file, save_file
 
 import train_worker
 from kto_tui.core.commands import new_command
@@ -60,12 +62,13 @@ def test_a_wrong_request_ends_with_code_2_and_one_line(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_its_traceback_in_the_log(tmp_path: Path) -> None:
-    """A checkpoint that is signed, and yet holds no weights."""
+    """A checkpoint that is signed, and whose weights overflow."""
     sit(tiny(tmp_path, max_steps=1))
     checkpoint = tmp_path / "out" / "checkpoint-1"
-    (checkpoint / "adapter_model.safetensors").write_bytes(b"no weights")
+    file = checkpoint / "adapter_model.safetensors"
+    save_file({name: torch.full_like(value, 1e30) for name, value in load_file(file).items()}, file)
     sign(checkpoint)
-    heard, exit_code = work(tiny(tmp_path, max_steps=2, resume_from_checkpoint=str(checkpoint)))
+    heard, exit_code = work(tiny(tmp_path, max_steps=9, resume_from_checkpoint=str(checkpoint)))
     assert exit_code == 1
     assert isinstance(heard[-1], RunEnded)
     assert heard[-1].status == "failed"

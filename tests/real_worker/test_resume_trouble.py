@@ -99,9 +99,9 @@ def without(name: str) -> Spoil:
     return lambda checkpoint: (checkpoint / name).unlink()
 
 
-SUMS = "accumulators.json is not what this version writes"
+SUMS = "accumulators.json: found "
 ODD: dict[str, tuple[Spoil, str]] = {
-    "infinite step": (of_infinite_step, "found no readable trainer_state.json"),
+    "infinite step": (of_infinite_step, "trainer_state.json: found "),
     "no loss": (sums_without("loss"), SUMS),
     "no rows at once": (sums_without("rows_at_once"), SUMS),
     "no metrics": (sums_without("metrics"), SUMS),

@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from trl import KTOTrainer
 
 from kto_tui.training.arguments import kto_config, lora_config
-from kto_tui.training.dataset import read_rows
 from kto_tui.training.model import load_base
+from kto_tui.training.reading import read_rows
 from tests.real_worker.harness import Sitting, sit, tiny
 
 RATE = 1e-6
@@ -41,7 +41,7 @@ def test_every_element_moves_at_a_small_learning_rate(tmp_path: Path) -> None:
 
     config = tiny(tmp_path / "theirs", max_steps=20, learning_rate=RATE, **SETTINGS)
     base = load_base(config, lambda *_: None)
-    rows = read_rows(config, str(config.dataset))
+    rows = read_rows(config, str(config.dataset)).rows
     table = [{"prompt": row.prompt, "completion": row.completion, "label": row.label} for row in rows]
     trainer = KTOTrainer(
         model=base.model,

@@ -20,7 +20,8 @@ from kto_tui.core.events import (
     StepLogged,
 )
 from kto_tui.training.arguments import kto_config, lora_config
-from kto_tui.training.dataset import prepare, read_rows
+from kto_tui.training.dataset import prepare
+from kto_tui.training.reading import read_rows
 from kto_tui.training.tiny import build_model, build_tokenizer
 from tests.real_worker.harness import at_step, both, sit, tiny, write_rows
 
@@ -30,7 +31,7 @@ PARAMETERS = build_model(build_tokenizer()).num_parameters()
 def test_rows_are_tokenized_as_trl_does_it(tmp_path: Path) -> None:
     """Texts and conversations, their boundary and their end token."""
     tokenizer, config = build_tokenizer(), tiny(tmp_path, max_steps=1)
-    rows = [*read_rows(config, str(config.dataset)), *read_rows(config, str(write_chats(tmp_path)))]
+    rows = [*read_rows(config, str(config.dataset)).rows, *read_rows(config, str(write_chats(tmp_path))).rows]
     prepared = prepare(rows, tokenizer, config, lambda *_: None)
     for kind in (str, list):
         chosen = [number for number, row in enumerate(rows) if isinstance(row.prompt, kind)]

@@ -53,3 +53,12 @@ def test_a_damaged_file(tmp_path: Path, content: str) -> None:
     (tmp_path / "adapter_config.json").write_text(content)
     with pytest.raises(UserError, match="is damaged"):
         check_adapter(tmp_path, RunConfig(model="org/name"))
+
+
+@pytest.mark.parametrize(("key", "value"), [("r", "8"), ("r", 8.0), ("r", True), ("lora_alpha", None)])
+def test_a_rank_or_alpha_that_is_no_number(tmp_path: Path, key: str, value: object) -> None:
+    folder = checkpoint(tmp_path)
+    content = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**content, key: value}))
+    with pytest.raises(UserError, match=rf"adapter_config\.json: found .* at {key}; expected a whole number"):
+        check_adapter(folder, RunConfig(model="org/name", lora_rank=8))

@@ -17,12 +17,12 @@ from kto_tui.data import Row
 from kto_tui.training.dataset import (
     planned_blocks,
     prepare,
-    read_rows,
     split_rows,
     tokenize_row,
     tokenize_rows,
 )
 from kto_tui.training.model import ensure_pad_token
+from kto_tui.training.reading import read_rows
 from kto_tui.training.tiny import build_tokenizer
 from kto_tui.training.token_cache import TokenCache
 
@@ -104,7 +104,7 @@ def test_a_label_without_a_usable_row_is_an_error(tokenizer: PreTrainedTokenizer
 
 
 def test_rows_are_read_in_their_order() -> None:
-    rows = read_rows(config(), SAMPLE_DATASET)
+    rows = read_rows(config(), SAMPLE_DATASET).rows
     places = [int(row.where.rsplit(" ", 1)[1]) for row in rows]
     assert places == sorted(places)
 
@@ -219,7 +219,7 @@ def test_a_tokenizer_without_any_special_token_pads_too() -> None:
 
 
 def test_the_sample_fits_the_tiny_preset(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
-    rows = read_rows(config(), SAMPLE_DATASET)
+    rows = read_rows(config(), SAMPLE_DATASET).rows
     prepared = prepare(rows, tokenizer, config(max_length=256, batch_size=8), nothing)
     assert prepared.dropped == prepared.truncated == 0
     assert prepared.desirable == prepared.undesirable

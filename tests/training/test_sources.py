@@ -1,5 +1,6 @@
 """Where a model's files come from, with a hub on this machine in place of the real one."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -169,4 +170,13 @@ def test_a_folder_that_lacks_something(model_folder: Path, tmp_path: Path, lost:
 def test_a_folder_with_other_weights(model_folder: Path, tmp_path: Path, name: str) -> None:
     folder = without(model_folder, tmp_path, "model.safetensors")
     (folder / name).write_text("{")
+    assert_said_alike(tmp_path, str(folder))
+
+
+def test_an_adapter_of_itself(tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    named = {"base_model_name_or_path": str(folder), "peft_type": "LORA"}
+    (folder / "adapter_config.json").write_text(json.dumps(named))
+    (folder / "adapter_model.safetensors").touch()
     assert_said_alike(tmp_path, str(folder))

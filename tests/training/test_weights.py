@@ -1,6 +1,6 @@
 import pytest
 
-from kto_tui.training.weights import balanced_weights
+from kto_tui.data.survey.balance import balanced_weights
 
 
 @pytest.mark.parametrize(

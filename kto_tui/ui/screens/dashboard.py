@@ -21,6 +21,7 @@ from kto_tui.insight.view import OVER, Shown, ending_view, header_view, progress
 from kto_tui.ui.feed import News
 from kto_tui.ui.requests import Requests
 from kto_tui.ui.screens.confirm import ConfirmScreen
+from kto_tui.ui.screens.data import DataScreen
 from kto_tui.ui.screens.details import DetailsScreen
 from kto_tui.ui.screens.help import HelpScreen
 from kto_tui.ui.widgets.checkpoint_log import CheckpointLog
@@ -45,6 +46,7 @@ class DashboardScreen(Screen[None]):
         Binding("s", "stop", "stop"),
         Binding("p,c,k,s", "say_over", show=False),
         Binding("enter", "details", "details"),
+        Binding("i", "data", "data"),
         Binding("d", "detach", "detach"),
         Binding("d", "leave", "quit"),
         Binding("q", "leave", show=False),
@@ -91,6 +93,11 @@ class DashboardScreen(Screen[None]):
         """Whether the run has ended, one way or another."""
         return self.status in OVER
 
+    @property
+    def _told(self) -> tuple[bool, bool]:
+        """Whether there is more to read: of alerts, of the data."""
+        return has_details(self.state), bool(self.state.reports)
+
     def compose(self) -> ComposeResult:
         yield self._header
         yield self._ending
@@ -112,13 +119,13 @@ class DashboardScreen(Screen[None]):
 
     def take(self, news: News) -> None:
         """Show the run as it is now."""
-        before, shown, detailed = self.status, self.state.checkpoint_events, has_details(self.state)
+        before, shown, told = self.status, self.state.checkpoint_events, self._told
         self.state, self._alive, self._caught_up = news.state, news.alive, news.caught_up
         self._log_tail = news.log_tail
         self._metrics.extend(news.rows, news.widths)
         self._show_checkpoints(self.state.checkpoint_events - shown)
         self._show_all()
-        if self.status != before or has_details(self.state) != detailed:
+        if self.status != before or self._told != told:
             self.refresh_bindings()
 
     def _show_checkpoints(self, new: int) -> None:
@@ -167,6 +174,8 @@ class DashboardScreen(Screen[None]):
                 return self.over
             case "details":
                 return has_details(self.state)
+            case "data":
+                return bool(self.state.reports)
         return True
 
     def action_steer(self, name: CommandName) -> None:
@@ -205,6 +214,9 @@ class DashboardScreen(Screen[None]):
     def action_details(self) -> None:
         self.app.push_screen(DetailsScreen(detail_lines(self.state)))
 
+    def action_data(self) -> None:
+        self.app.push_screen(DataScreen(self.state.reports))
+
     def action_help(self) -> None:
         self.app.push_screen(HelpScreen())
 
@@ -214,6 +226,10 @@ class DashboardScreen(Screen[None]):
         if has_details(self.state):
             yield SystemCommand(
                 "Details", "All that the newest alerts have to say (enter)", self.action_details
+            )
+        if self.state.reports:
+            yield SystemCommand(
+                "Data", "Classes, lengths, and what is wrong with the rows (i)", self.action_data
             )
         if self.over:
             yield SystemCommand("Quit", "Leave the dashboard (d)", self.action_leave)

@@ -25,6 +25,7 @@ KEYS = (
         "enter",
         "where a message says so: all that an alert has to say, as the stacks of a worker that stands still",
     ),
+    ("i", "the data report: classes, lengths, and what is wrong with the rows"),
     ("?, escape", "close this"),
 )
 COLUMNS = (

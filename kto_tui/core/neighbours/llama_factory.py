@@ -1,0 +1,136 @@
+"""LLaMA-Factory's YAML for `stage: kto`, as its examples and argument classes have it."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from kto_tui.core.config import ALL_LINEAR
+from kto_tui.core.neighbours.reading import Keys, is_off, listed, number
+from kto_tui.core.neighbours.shared import read_evaluation, read_shared
+from kto_tui.core.setting import shown
+
+NAME = "LLaMA-Factory"
+MARKS = frozenset(
+    {
+        *("stage", "finetuning_type", "cutoff_len", "pref_beta", "kto_chosen_weight", "kto_rejected_weight"),
+        *("lora_target", "quantization_bit", "dataset_dir", "template", "val_size"),
+    }
+)
+HARMLESS = frozenset(
+    {
+        *("preprocessing_num_workers", "preprocessing_batch_size", "overwrite_cache"),
+        *("flash_attn", "double_quantization", "use_unsloth_gc", "enable_liger_kernel", "use_fast_tokenizer"),
+        *("tokenized_path", "pref_loss", "quantization_device_map", "media_dir", "print_param_status"),
+        *("image_max_pixels", "image_min_pixels", "video_max_pixels", "video_min_pixels", "use_reentrant_gc"),
+        *("upcast_layernorm", "hf_hub_token", "ms_hub_token", "om_hub_token", "buffer_size", "use_swanlab"),
+        *(
+            "swanlab_project",
+            "swanlab_run_name",
+            "ignore_pad_token_for_loss",
+            "include_effective_tokens_per_second",
+        ),
+    }
+)
+_INDEX = "dataset_info.json"
+_MOST_BYTES = 4 << 20
+
+
+def read_llama_factory(keys: Keys, folder: Path) -> None:
+    """`folder` is that of the file. Raises UserError for another stage, or other weights than LoRA's."""
+    if (stage := keys.take("stage", default="sft")) != "kto":
+        raise keys.refuse("stage", shown(stage), "expected kto, the one that is trained here")
+    if (kind := keys.take("finetuning_type", default="lora")) != "lora":
+        raise keys.refuse("finetuning_type", shown(kind), "expected lora: adapters are what is trained here")
+    read_shared(keys)
+    rank = keys.take("lora_rank", default=8)
+    keys.put("lora_rank", rank, "lora_rank")
+    keys.put(
+        "lora_alpha",
+        keys.take("lora_alpha", default=rank * 2 if isinstance(rank, int) else rank),
+        "lora_alpha",
+    )
+    keys.settings.setdefault("lora_dropout", 0.0)
+    target = keys.take("lora_target", default="all")
+    keys.put("lora_target_modules", ALL_LINEAR if target == "all" else target, "lora_target")
+    keys.move("pref_beta", "beta", 0.1)
+    good, bad = keys.take("kto_chosen_weight", default=1.0), keys.take("kto_rejected_weight", default=1.0)
+    keys.put("class_weights", f"{good}:{bad}", "kto_chosen_weight, kto_rejected_weight")
+    keys.move("cutoff_len", "max_length", 2048)
+    _read_model(keys)
+    _read_data(keys, folder)
+
+
+def _read_model(keys: Keys) -> None:
+    bits = keys.take("quantization_bit")
+    known: dict[int | None, str] = {None: "none", 4: "nf4", 8: "int8"}
+    if not (bits is None or isinstance(bits, int)) or bits not in known:
+        raise keys.refuse("quantization_bit", shown(bits), "expected 4 or 8")
+    keys.put("quantization", known[bits], "quantization_bit")
+    for key, usual in (("quantization_type", ("nf4",)), ("quantization_method", ("bnb", "bitsandbytes"))):
+        if (value := keys.take(key)) not in (None, *usual):
+            keys.leave(key, value, f"here: {usual[0]}")
+    if keys.take("disable_gradient_checkpointing"):
+        keys.put("gradient_checkpointing", "off", "disable_gradient_checkpointing")
+    if (revision := keys.take("model_revision", default="main")) != "main":
+        keys.leave("model_revision", revision, "the newest is taken; give --model FOLDER for another")
+    if (template := keys.take("template")) is not None:
+        keys.leave("template", template, "the template of the model's tokenizer is taken, or --chat-template")
+
+
+def _read_data(keys: Keys, folder: Path) -> None:
+    """The names of data sets stand in dataset_info.json of dataset_dir, relative to where one is."""
+    named = keys.take("dataset_dir", default="data")
+    places = [Path(os.path.expanduser(str(named))), folder / str(named)]
+    index = next((place for place in places if os.path.isfile(place / _INDEX)), None)
+    entries = _entries(index / _INDEX) if index else {}
+    sources = _sources(keys, "dataset", index, entries)
+    if sources:
+        keys.put("dataset", sources, "dataset")
+    apart = _sources(keys, "eval_dataset", index, entries)
+    share = keys.take("val_size", default=0.0)
+    evaluates = read_evaluation(keys)
+    if apart and evaluates:
+        keys.put("eval_dataset", apart, "eval_dataset")
+    elif (part := number(share)) is not None and 0 < part < 1:
+        keys.put("eval_fraction", part, "val_size")
+    else:
+        keys.settings.pop("eval_steps", None)
+        if not is_off(share):
+            keys.leave("val_size", share, "expected a part of the rows; give --eval-fraction")
+
+
+def _sources(keys: Keys, key: str, index: Path | None, entries: dict[str, Any]) -> str:
+    """What the names under `key` come to for --dataset; "" where one of them is not known."""
+    found = []
+    for name in map(str, listed(keys.take(key))):
+        if os.path.exists(os.path.expanduser(name)):
+            found.append(name)
+        elif index is not None and isinstance(entry := entries.get(name), dict):
+            found.append(_source(keys, index, entry))
+        else:
+            place = f"{index / _INDEX} does not name it" if index else f"no {_INDEX} in dataset_dir"
+            keys.leave(key, name, f"{place}; give the file with --{key.replace('_', '-')}")
+            return ""
+    return ",".join(found)
+
+
+def _source(keys: Keys, index: Path, entry: dict[str, Any]) -> str:
+    """One entry: a file beside the index, or a data set on the hub. Its column of ratings is taken over."""
+    columns = entry.get("columns")
+    if isinstance(columns, dict) and isinstance(label := columns.get("kto_tag"), str):
+        keys.put("label_column", label, f"{_INDEX}, columns, kto_tag")
+    if isinstance(hub := entry.get("hf_hub_url"), str) and "file_name" not in entry:
+        subset, split = entry.get("subset") or "", entry.get("split") or ""
+        return f"{hub}:{subset}:{split}".rstrip(":")
+    return str(index / str(entry.get("file_name")))
+
+
+def _entries(path: Path) -> dict[str, Any]:
+    """The index; empty where it is none, and then no name is known."""
+    try:
+        with path.open("rb") as file:
+            found = json.loads(file.read(_MOST_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,191 @@
+"""A run in TRL's words: the options of `trl kto`, 1.16, and what TRL does otherwise."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kto_tui.core.config import SAMPLE_DATASET, TINY_MODEL, RunConfig, class_weights, trackers
+from kto_tui.core.mixture import split_sources
+from kto_tui.core.setting import AUTO_BATCH
+
+Option = tuple[str, tuple[str, ...]]
+_ROWS = "trl_data"
+
+
+@dataclass(frozen=True)
+class TrlRun:
+    """The options of `trl kto`, each with its values (none for a switch), and remarks of a line each."""
+
+    options: tuple[Option, ...]
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a run that was started has chosen where its settings say auto; None where that is not known.
+
+    `base` is the folder of its own copy of the base; `weights` are (desirable, undesirable).
+    """
+
+    base: str | None = None
+    weights: tuple[float, float] | None = None
+    quantization: str | None = None
+    dtype: str | None = None
+    device: str | None = None
+
+
+NOTHING = Known()
+
+
+def to_trl(config: RunConfig, known: Known = NOTHING) -> TrlRun:
+    """The same run for TRL, with every setting written out in which the two may differ."""
+    remarks: list[str] = []
+    options = [
+        *_model(config, known, remarks),
+        *_data(config, remarks),
+        *_objective(config, known.weights, remarks),
+        *_training(config, known, remarks),
+        *_saving(config, remarks),
+    ]
+    return TrlRun(tuple(options), (*remarks, *_otherwise(config)))
+
+
+def _model(config: RunConfig, known: Known, remarks: list[str]) -> Iterator[Option]:
+    model = known.base if known.base and config.model == TINY_MODEL else str(config.model)
+    if model == TINY_MODEL:
+        remarks.append(f"{TINY_MODEL} is built by kto-tui: after a run it lies in its folder base_model")
+    yield _option("model_name_or_path", model)
+    dtype = config.dtype if config.dtype != "auto" else known.dtype or "bfloat16"
+    if config.dtype == "auto" and known.dtype is None:
+        remarks.append("dtype auto is written as bfloat16, for a GPU that has it; kto-tui looks at the GPU")
+    yield _option("dtype", dtype)
+    yield _option("bf16", dtype == "bfloat16")
+    if dtype == "float16":
+        yield _option("fp16", True)
+    yield from _quantization(config, known, remarks)
+    yield "use_peft", ()
+    yield _option("lora_r", config.lora_rank)
+    yield _option("lora_alpha", config.lora_alpha)
+    yield _option("lora_dropout", config.lora_dropout)
+    yield "lora_target_modules", tuple(part.strip() for part in config.lora_target_modules.split(","))
+    if config.lora_dropout:
+        yield _option("disable_dropout", False)
+    if config.chat_template:
+        remarks.append("--chat-template: TRL takes the tokenizer's own; save the tokenizer with this one")
+
+
+def _quantization(config: RunConfig, known: Known, remarks: list[str]) -> Iterator[Option]:
+    stored = config.quantization if config.quantization != "auto" else known.quantization
+    if stored is None:
+        remarks.append("quantization auto is nf4 for large models on a GPU: then add --load_in_4bit")
+    elif stored == "nf4":
+        yield from (("load_in_4bit", ()), ("use_bnb_nested_quant", ()))
+    elif stored == "int8":
+        yield "load_in_8bit", ()
+
+
+def _data(config: RunConfig, remarks: list[str]) -> Iterator[Option]:
+    """A data set of the hub by its name. Of rows in files TRL reads a folder, in columns that it knows."""
+    sources = split_sources(config.dataset or SAMPLE_DATASET)
+    own = config.prompt_column, config.completion_column, config.label_column, config.desirable_at_least
+    plain = own == ("prompt", "completion", "label", None)
+    if len(sources) == 1 and sources[0].weight == 1 and plain and _on_hub(sources[0].name):
+        name, _, rest = sources[0].name.partition(":")
+        subset, _, split = rest.partition(":")
+        yield _option("dataset_name", name)
+        if subset:
+            yield _option("dataset_config", subset)
+        yield _option("dataset_train_split", split or "train")
+    else:
+        remarks.append(
+            "TRL reads prompt, completion and label of a folder; kto-tui writes them there with: "
+            f"kto-tui check-data {config.dataset or SAMPLE_DATASET} --fix {_ROWS}/train.jsonl"
+        )
+        yield _option("dataset_name", _ROWS)
+    yield _option("max_length", config.max_length)
+    if config.eval_dataset is not None:
+        remarks.append(f"evaluated on {config.eval_dataset}: TRL takes the split --dataset_test_split")
+    if config.eval_fraction is not None:
+        remarks.append(
+            f"evaluated on {config.eval_fraction:g} of the rows: TRL takes a split of its own for that"
+        )
+
+
+def _on_hub(name: str) -> bool:
+    return "/" in name and not name.startswith((".", "/", "~")) and name.count("/") == 1
+
+
+def _objective(
+    config: RunConfig, weights: tuple[float, float] | None, remarks: list[str]
+) -> Iterator[Option]:
+    yield _option("loss_type", config.loss_type)
+    yield _option("beta", config.beta)
+    chosen = class_weights(config.class_weights) or weights
+    if chosen is None:
+        remarks.append("class weights auto are known once the run has read its data; here 1 and 1")
+    desirable, undesirable = chosen or (1.0, 1.0)
+    yield _option("desirable_weight", desirable)
+    yield _option("undesirable_weight", undesirable)
+
+
+def _training(config: RunConfig, known: Known, remarks: list[str]) -> Iterator[Option]:
+    if config.max_steps is not None:
+        yield _option("max_steps", config.max_steps)
+    yield _option("num_train_epochs", config.num_epochs)
+    if config.batch_size == AUTO_BATCH:
+        remarks.append("batch size auto is settled by kto-tui for the GPU; TRL's default stands")
+    else:
+        yield _option("per_device_train_batch_size", config.batch_size)
+        yield _option("per_device_eval_batch_size", config.batch_size)
+    yield _option("gradient_accumulation_steps", config.gradient_accumulation_steps)
+    yield _option("gradient_checkpointing", config.gradient_checkpointing != "off")
+    yield _option("learning_rate", config.learning_rate)
+    yield _option("lr_scheduler_type", config.lr_scheduler_type)
+    yield _option("warmup_steps", _warmup(config, remarks))
+    plain = config.optim == "adamw_torch" or (config.optim == "auto" and known.device == "cpu")
+    if config.optim == "auto" and known.device is None:
+        remarks.append("optim auto is written as adamw_8bit, for a GPU; adamw_torch_fused on a CPU")
+    yield _option("optim", "adamw_torch_fused" if plain else "adamw_8bit")
+    yield _option("weight_decay", config.weight_decay)
+    yield _option("max_grad_norm", config.max_grad_norm)
+    yield _option("seed", config.seed)
+
+
+def _warmup(config: RunConfig, remarks: list[str]) -> float:
+    """For TRL below 1 a share of all steps, from 1 a number of them."""
+    if config.lr_scheduler_type == "constant":
+        return 0
+    if config.warmup_ratio == 1:
+        remarks.append("warmup over all steps is written as 0.9999: for TRL, 1 is one step")
+    return min(config.warmup_ratio, 0.9999)
+
+
+def _saving(config: RunConfig, remarks: list[str]) -> Iterator[Option]:
+    yield _option("output_dir", config.output_dir or "./kto_output")
+    yield _option("logging_steps", config.logging_steps)
+    yield _option("save_steps", config.save_steps)
+    yield _option("save_total_limit", config.save_total_limit)
+    if config.eval_dataset is not None or config.eval_fraction is not None:
+        yield _option("eval_strategy", "steps")
+        yield _option("eval_steps", config.eval_steps or config.save_steps)
+    if config.early_stopping_patience is not None:
+        remarks.append("--early-stopping-patience: trl kto has no such option")
+    first, *others = trackers(config) or ("none",)
+    yield _option("report_to", first)
+    if others:
+        remarks.append(f"trl kto takes one tracker on its command line: without {', '.join(others)}")
+    if config.wandb_project:
+        yield _option("project", config.wandb_project)
+    if config.wandb_run_name:
+        yield _option("run_name", config.wandb_run_name)
+
+
+def _otherwise(config: RunConfig) -> Iterator[str]:
+    """What TRL does in another way whatever the options are."""
+    if config.kl_scope == "step" and config.gradient_accumulation_steps > 1 and config.loss_type == "kto":
+        yield "z is estimated from each micro-batch; kto-tui pools it over the step (--kl-scope micro_batch)"
+    yield "micro-batches keep the data's order in every epoch; kto-tui groups rows by length, and shuffles"
+    yield "the reference is computed in each step, or up front with --precompute_ref_log_probs; none is kept"
+
+
+def _option(name: str, value: object) -> Option:
+    return name, (str(value),)

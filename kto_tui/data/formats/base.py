@@ -1,0 +1,70 @@
+"""What all formats share: their interface, and looking up columns."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kto_tui.core.errors import UserError
+from kto_tui.data.rows import Row
+from kto_tui.data.wording import listed, shown
+
+MISSING: Any = object()
+Record = Mapping[str, Any]
+
+
+class UnratedError(UserError):
+    """Nobody has rated this record of an export yet: no mistake, but no row either."""
+
+
+class TiedError(UserError):
+    """As many people found the answer good as bad: it contradicts itself."""
+
+
+class Format(ABC):
+    """How a record is turned into rated rows. `name` is for people.
+
+    `columns` are those that are read, for files that are stored by column; None for all of them.
+    """
+
+    expects = "an object with its columns"
+    settled = True  # False for an export that had no rating yet among the records it was recognized from.
+
+    def __init__(self, name: str, columns: frozenset[str] | None = None) -> None:
+        self.name = name
+        self.columns = columns
+
+    def rows(self, record: Any, where: str) -> list[Row]:
+        """The row, or both rows of a pair, the desirable one first.
+
+        Raises UserError that names the place, the column, what was found and what is wanted; of exports
+        also UnratedError and TiedError.
+        """
+        if type(record) is not dict and not isinstance(record, Mapping):
+            raise UserError(f"{where}: found {shown(record)}; expected {self.expects}")
+        return self._rows(record, where)
+
+    @abstractmethod
+    def _rows(self, record: Record, where: str) -> list[Row]: ...
+
+
+def with_outer(names: Iterable[str]) -> frozenset[str]:
+    """The columns, and for "inputs.question" also "inputs", which it may be nested in."""
+    return frozenset(part for name in names for part in (name, name.partition(".")[0]))
+
+
+def look_up(record: Record, name: str) -> Any:
+    """The value of a column; "inputs.question" also finds what is nested so. MISSING if there is none."""
+    if name in record:
+        return record[name]
+    head, dot, rest = name.partition(".")
+    if dot and isinstance(inner := record.get(head), Mapping):
+        return look_up(inner, rest)
+    return MISSING
+
+
+def cell(record: Record, name: str, option: str, where: str) -> Any:
+    """The value of a column. Raises UserError if there is none, naming those that are there."""
+    value = look_up(record, name)
+    if value is MISSING:
+        raise UserError(f'{where}: no column "{name}"; found {listed(record)} (choose one with {option})')
+    return value

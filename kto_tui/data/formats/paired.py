@@ -1,0 +1,205 @@
+"""A better and a worse answer a record: both become rows, the better one desirable."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kto_tui.core.errors import UserError
+from kto_tui.data.formats.base import Format, Record, cell, with_outer
+from kto_tui.data.formats.checks import MEDIA, refuse_media, require_assistant, require_text
+from kto_tui.data.formats.messages import assistant, read_messages, split_answer, user, with_system
+from kto_tui.data.formats.ratings import Judge
+from kto_tui.data.formats.tools import Tool, parsed, read_tools
+from kto_tui.data.formats.unpaired import instruction, text_or_messages
+from kto_tui.data.rows import Message, Row, Text
+from kto_tui.data.wording import shown
+
+_TURN = "\n\nAssistant:"  # How Anthropic's HH files mark where the model speaks.
+_ALSO = frozenset(("system", "tools", "input", "history", *MEDIA))
+
+
+class Pair(Format):
+    """Base of the formats with two answers."""
+
+    def __init__(self, name: str, reads: tuple[str, ...]) -> None:
+        super().__init__(name, with_outer(reads) | _ALSO)
+        self.expects = f"an object with {' and '.join(reads[-2:])}"
+
+    @staticmethod
+    def _both(
+        prompt: Text, better: Text, worse: Text, where: str, tools: list[Tool] | None = None
+    ) -> list[Row]:
+        return [Row(prompt, better, True, where, tools), Row(prompt, worse, False, where, tools)]
+
+
+class ChosenRejected(Pair):
+    """`chosen` and `rejected`, with a prompt in a column of its own or as their common beginning.
+
+    All text stays text, as in TRL; with a system prompt, history or messages it becomes conversations.
+    Where `chosen` holds the whole conversation, that wins over the prompt's column (UltraFeedback has both).
+    """
+
+    def __init__(self, name: str, prompt: str | None, *, chat: bool = False) -> None:
+        super().__init__(name, ("chosen", "rejected") if prompt is None else (prompt, "chosen", "rejected"))
+        self._prompt, self._chat = prompt, chat
+
+    def _rows(self, record: Record, where: str) -> list[Row]:
+        better = cell(record, "chosen", "--completion-column", where)
+        worse = cell(record, "rejected", "--completion-column", where)
+        asked = None if self._prompt is None else cell(record, self._prompt, "--prompt-column", where)
+        if isinstance(better, str) and isinstance(worse, str) and isinstance(asked, (str, type(None))):
+            if self._prompt is None:
+                return self._both(*_common_text(better, worse, where), where)
+            if not self._chat:
+                return self._texts(asked, better, worse, where)
+        refuse_media(record, where)
+        chosen, rejected = (_one_or_more(value, name, where) for name, value in _named(better, worse))
+        if self._prompt is None or (len(chosen) > 1 and chosen[0]["role"] != "assistant"):
+            prompt, chosen, rejected = _common_messages(chosen, rejected, where)
+            prompt = with_system(prompt, record.get("system"), where)
+        else:
+            prompt = instruction(record, self._prompt, where)
+            require_assistant(chosen, "chosen", where)
+            require_assistant(rejected, "rejected", where)
+        return self._both(prompt, chosen, rejected, where, read_tools(record, where))
+
+    def _texts(self, asked: Any, better: str, worse: str, where: str) -> list[Row]:
+        for name, value in ((self._prompt, asked), *_named(better, worse)):
+            if not isinstance(value, str):
+                raise UserError(f'{where}: "{name}" is {shown(value)}; expected text')
+            require_text(value, f'"{name}"', where)
+        return self._both(asked, better, worse, where)
+
+
+class RejectedResponse(Pair):
+    """ms-swift's: a conversation (or query and response) that is good, and what would have been worse."""
+
+    def __init__(self, name: str, column: str, rejected: str) -> None:
+        super().__init__(name, (column, "query", "response", rejected))
+        self._column, self._rejected = column, rejected
+
+    def _rows(self, record: Record, where: str) -> list[Row]:
+        prompt, better = self._good(record, where)
+        value = cell(record, self._rejected, "--completion-column", where)
+        worse = text_or_messages(value, self._rejected, assistant, where)[-1:]
+        require_assistant(worse, self._rejected, where)
+        refuse_media(record, where)
+        return self._both(prompt, better, worse, where, read_tools(record, where))
+
+    def _good(self, record: Record, where: str) -> tuple[list[Message], list[Message]]:
+        value = cell(record, self._column, "--prompt-column", where)
+        if self._column != "query":
+            prompt, answer = split_answer(read_messages(value, self._column, where), self._column, where)
+            return with_system(prompt, record.get("system"), where), answer
+        response = cell(record, "response", "--completion-column", where)
+        return instruction(record, "query", where), text_or_messages(response, "response", assistant, where)
+
+
+class OpenAIPreference(Pair):
+    """OpenAI's preference fine-tuning: input.messages, preferred_output, non_preferred_output."""
+
+    def __init__(self) -> None:
+        super().__init__("OpenAI preference", ("input", "preferred_output", "non_preferred_output"))
+
+    def _rows(self, record: Record, where: str) -> list[Row]:
+        given = parsed(cell(record, "input", "--prompt-column", where))
+        inner = given if isinstance(given, Mapping) else {"messages": given}
+        value = cell(inner, "messages", "--prompt-column", where)
+        prompt = text_or_messages(value, "input.messages", user, where)
+        answers: list[list[Message]] = []
+        for name in ("preferred_output", "non_preferred_output"):
+            answers.append(
+                text_or_messages(cell(record, name, "--completion-column", where), name, assistant, where)
+            )
+            require_assistant(answers[-1], name, where)
+        better, worse = answers
+        return self._both(prompt, better, worse, where, read_tools(inner, where))
+
+
+class HalosPairwise(Pair):
+    """HALOs' pairwise feedback: output_A is the better one where label is 1, output_B where it is 0."""
+
+    def __init__(self, judge: Judge) -> None:
+        super().__init__("HALOs pairwise feedback", ("prompt", judge.column, "output_A", "output_B"))
+        self._judge = judge
+
+    def _rows(self, record: Record, where: str) -> list[Row]:
+        value = cell(record, "prompt", "--prompt-column", where)
+        prompt = text_or_messages(value, "prompt", user, where)
+        answers: list[list[Message]] = []
+        for name in ("output_A", "output_B"):
+            answers.append(
+                text_or_messages(cell(record, name, "--completion-column", where), name, assistant, where)
+            )
+            require_assistant(answers[-1], name, where)
+        if not self._judge.desirable(cell(record, self._judge.column, "--label-column", where), where):
+            answers.reverse()
+        better, worse = answers
+        return self._both(prompt, better, worse, where)
+
+
+def _named(better: Any, worse: Any) -> tuple[tuple[str, Any], tuple[str, Any]]:
+    return ("chosen", better), ("rejected", worse)
+
+
+def _one_or_more(value: Any, column: str, where: str) -> list[Message]:
+    """LLaMA-Factory has a single message, without the list."""
+    single = isinstance(value, Mapping) and not any(isinstance(item, list) for item in value.values())
+    return text_or_messages([value] if single else value, column, assistant, where)
+
+
+def _common_text(better: str, worse: str, where: str) -> tuple[str, str, str]:
+    """Prompt and both answers. The answers begin at the space before the first word that differs."""
+    if better == worse:
+        raise UserError(
+            f'{where}: "chosen" and "rejected" are the same; expected a better and a worse answer'
+        )
+    common = better[: _alike(better, worse)]
+    turn = common.rfind(_TURN)
+    if turn >= 0:
+        end = turn + len(_TURN)
+    else:
+        end = len(common)
+        while end and not common[end - 1].isspace():
+            end -= 1
+        while end and common[end - 1].isspace():
+            end -= 1
+    prompt, chosen, rejected = better[:end], better[end:], worse[end:]
+    if not prompt:
+        raise UserError(
+            f'{where}: "chosen" and "rejected" do not begin alike, and there is no prompt;'
+            " expected their common beginning (choose a column with --prompt-column)"
+        )
+    for name, value in (("the prompt of both answers", prompt), *_named(chosen, rejected)):
+        require_text(value, name if value is prompt else f'the answer in "{name}"', where)
+    return prompt, chosen, rejected
+
+
+def _common_messages(
+    better: list[Message], worse: list[Message], where: str
+) -> tuple[list[Message], list[Message], list[Message]]:
+    """Prompt and both answers: the prompt is what both begin with, but for the last messages."""
+    length = _alike(better[:-1], worse[:-1])
+    if not length:
+        raise UserError(
+            f'{where}: "chosen" and "rejected" do not begin alike, and there is no prompt;'
+            " expected the same messages first (choose a column with --prompt-column)"
+        )
+    chosen, rejected = better[length:], worse[length:]
+    require_assistant(chosen, "chosen", where)
+    require_assistant(rejected, "rejected", where)
+    for part, messages in (
+        ("prompt", better[:length]),
+        ("chosen answer", chosen),
+        ("rejected answer", rejected),
+    ):
+        require_text(messages, f"the {part}", where)
+    return better[:length], chosen, rejected
+
+
+def _alike(left: Sequence[Any], right: Sequence[Any]) -> int:
+    """How many items both begin with. Halving, since long texts are compared fastest as a whole."""
+    low, high = 0, min(len(left), len(right))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if left[low:middle] == right[low:middle] else (low, middle - 1)
+    return low

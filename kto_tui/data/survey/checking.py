@@ -1,0 +1,98 @@
+"""What `kto-tui check-data` does: reads, reports, and writes what can be trained on."""
+
+from collections.abc import Mapping, Set
+from pathlib import Path
+
+import msgspec
+
+from kto_tui.core.config import RunConfig, class_weights
+from kto_tui.core.datareport import DataReport
+from kto_tui.core.setting import AUTO
+from kto_tui.data.rows import Columns
+from kto_tui.data.survey.balance import balanced_weights
+from kto_tui.data.survey.fixing import Fixed, check_target, write_fixed
+from kto_tui.data.survey.leaking import leaks
+from kto_tui.data.survey.reading import BadRows, DataSets, Measure, OnRows, Reading
+from kto_tui.data.survey.report import build_report
+
+
+class Checked(msgspec.Struct, kw_only=True):
+    """What came of it, by split: train, and eval where there is one."""
+
+    reports: dict[str, DataReport]
+    bad: dict[str, BadRows]
+    fixed: Fixed | None = None
+
+    @property
+    def errors(self) -> bool:
+        """Whether anything has to be mended before these rows can be trained on."""
+        found = (finding for report in self.reports.values() for finding in report.findings)
+        return any(finding.severity == "error" for finding in found)
+
+
+def check(
+    config: RunConfig,
+    on_rows: OnRows,
+    *,
+    fix: Path | None = None,
+    measure: Measure | None = None,
+    special_tokens: Set[str] | None = None,
+) -> Checked:
+    """Read `config.dataset` and `config.eval_dataset`, and report. With `fix`, write the training rows there.
+
+    `measure` and `special_tokens` are the tokenizer's, where there is one. Raises UserError.
+    """
+    assert config.dataset is not None
+    if fix:
+        check_target(fix)
+    columns = Columns.of(config)
+    data = DataSets(config.dataset, columns, clean=fix is not None)
+    held_out = DataSets(config.eval_dataset, columns) if config.eval_dataset is not None else None
+    readings = {"train": data.read(measure, on_rows)}
+    if held_out is not None:
+        readings["eval"] = held_out.read(measure, on_rows)
+    reports = {
+        split: _report(split, readings, config, special_tokens, measured=measure is not None)
+        for split in readings
+    }
+    fixed = write_fixed(fix, data, readings["train"], config.max_length) if fix else None
+    return Checked(reports=reports, bad={split: found.bad for split, found in readings.items()}, fixed=fixed)
+
+
+def _report(
+    split: str,
+    readings: Mapping[str, Reading],
+    config: RunConfig,
+    special_tokens: Set[str] | None,
+    *,
+    measured: bool,
+) -> DataReport:
+    reading = readings[split]
+    prompts, completions = reading.lengths
+    leaked = leaks(readings["train"].survey, reading.survey) if split == "eval" else []
+    return build_report(
+        reading.survey,
+        sources=reading.sources,
+        prompt_lengths=prompts if measured else None,
+        completion_lengths=completions if measured else None,
+        max_length=config.max_length if measured else 0,
+        dropped={**reading.skipped, **reading.bad.reasons},
+        weights=_weights(reading, config) if split == "train" else None,
+        weights_given=config.class_weights != AUTO,
+        special_tokens=special_tokens,
+        evaluation=split == "eval",
+        more=[*reading.bad.findings(), *leaked],
+    )
+
+
+def _weights(reading: Reading, config: RunConfig) -> tuple[float, float] | None:
+    """As training will choose them, of the rows that it keeps; None where they are of one class."""
+    if given := class_weights(config.class_weights):
+        return given
+    labels = reading.survey.labels
+    prompts, _ = reading.lengths
+    if len(prompts):
+        labels = labels[prompts < config.max_length]
+    good = int(labels.sum())
+    bad = len(labels) - good
+    return balanced_weights(good, bad) if good and bad else None

@@ -1,0 +1,149 @@
+"""The adapter of a run: its final model, or a checkpoint of it; or an adapter that lies on its own."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from kto_tui.core.compatibility import ADAPTER_CONFIG
+from kto_tui.core.config import RunConfig
+from kto_tui.core.directory import MANIFEST_NAME, RunDirectory, checkpoint_step
+from kto_tui.core.errors import UserError, printable
+from kto_tui.core.manifest import newest_whole, problem_of
+from kto_tui.core.resolve import recorded_settings
+from kto_tui.insight.text import clean_text
+from kto_tui.run.registry import is_alive
+
+WEIGHTS = "adapter_model.safetensors"
+_NOT_NEEDED = ("optimizer.pt", "rng_state*.pth", "scheduler.pt", "scaler.pt")
+_ATTEMPTS = 5
+_SHARED = "what is done here takes memory and time from the training"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An adapter, the settings it was trained with, and what the user should know about the choice.
+
+    `config.output_dir` is the folder of its run; None for an adapter that lies in no run's folder.
+    `alive`: the run is under way.
+    """
+
+    adapter: Path
+    config: RunConfig
+    alive: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The folders' names, for a heading: "my_run/checkpoint-50"."""
+        adapter = self.adapter.resolve()
+        return clean_text(f"{adapter.parent.name}/{adapter.name}")
+
+
+def find_trained(given: str) -> Trained:
+    """The adapter in a run's folder, a checkpoint or a final_model. Raises UserError.
+
+    Of a run that is alive the newest whole checkpoint; of another one its final model, if there is one.
+    """
+    path, name = Path(os.path.expanduser(given)), printable(given)
+    if not os.path.isdir(path):  # Unlike Path.is_dir, this raises for no name, however odd.
+        raise UserError(f"{name}: no such folder; expected a run, one of its checkpoints, or its final_model")
+    if (path / ADAPTER_CONFIG).is_file():
+        return _adapter(path)
+    run = RunDirectory(path)
+    if not run.holds_run():
+        raise UserError(
+            f"{name}: holds neither a run nor an adapter; kto-tui runs lists the runs of a folder"
+        )
+    if is_alive(run):
+        return _of_alive(run)
+    if (run.final_model / ADAPTER_CONFIG).is_file():
+        return _adapter(run.final_model)
+    newest, passed_over = newest_whole(run)
+    if newest is None:
+        damaged = "".join(f"; {found.path.name}: {found.problem}" for found in passed_over[:1])
+        raise UserError(f"{name}: the run has no {'whole ' if damaged else ''}checkpoint yet{damaged}")
+    skipped = (f"{found.path.name} is passed over: {found.problem}" for found in passed_over)
+    return _adapter(
+        newest, notes=("the run has no final model; this is its newest whole checkpoint", *skipped)
+    )
+
+
+@contextmanager
+def held_trained(given: str) -> Iterator[Trained]:
+    """As find_trained; of a run that is alive a passing copy, which its rotation cannot take away meanwhile.
+
+    Raises UserError.
+    """
+    trained = find_trained(given)
+    if not trained.alive:
+        yield trained
+        return
+    with tempfile.TemporaryDirectory(prefix="kto-tui-") as passing:
+        yield _copied(given, Path(passing))
+
+
+def _copied(given: str, passing: Path) -> Trained:
+    for attempt in range(_ATTEMPTS):
+        trained = find_trained(given)
+        adapter = trained.adapter.resolve()
+        copy = passing / str(attempt) / adapter.parent.name / adapter.name
+        try:
+            shutil.copytree(adapter, copy, ignore=shutil.ignore_patterns(*_NOT_NEEDED))
+        except (shutil.Error, FileNotFoundError):  # Rotated away just now: there is a newer one.
+            continue
+        return replace(trained, adapter=copy)
+    raise UserError(f"{printable(given)}: its checkpoints come and go too fast; name a run that has ended")
+
+
+def _of_alive(run: RunDirectory) -> Trained:
+    newest, _ = newest_whole(run)
+    if newest is None:
+        raise UserError(
+            f"{printable(str(run.path))}: the run is alive and has no checkpoint yet; ask it for one "
+            "(key c of kto-tui attach), or wait for the first"
+        )
+    note = f"the run is alive: this is its {newest.name}, and {_SHARED}"
+    return _adapter(newest, notes=(note,))
+
+
+def _adapter(path: Path, notes: tuple[str, ...] = ()) -> Trained:
+    """The adapter in this folder. Raises UserError where it is damaged."""
+    name = printable(str(path))
+    if (path / MANIFEST_NAME).is_file() and (problem := problem_of(path)):
+        raise UserError(f"{name}: it is damaged: {problem}; take another checkpoint")
+    if not (path / WEIGHTS).is_file():
+        raise UserError(f"{name}: found no {WEIGHTS}; expected what a run of kto-tui saves")
+    run = RunDirectory(path.resolve().parent)
+    home = run if run.holds_run() else None
+    alive = home is not None and is_alive(home)
+    if alive and not notes:
+        notes = (f"the run is alive: {_SHARED}",)
+    return Trained(path, _settings(path, home), alive, notes)
+
+
+def _settings(adapter: Path, run: RunDirectory | None) -> RunConfig:
+    """The settings it was trained with; where nobody recorded them, those that its own file tells."""
+    own = recorded_settings(RunDirectory(adapter)) if checkpoint_step(adapter.resolve()) is not None else None
+    config = own or (recorded_settings(run) if run else None) or RunConfig(model=_base_name(adapter))
+    if config.model is None:
+        config = msgspec.structs.replace(config, model=_base_name(adapter))
+    trackers_off = {"report_to": None, "wandb": False}
+    return msgspec.structs.replace(config, output_dir=str(run.path) if run else None, **trackers_off)
+
+
+def _base_name(adapter: Path) -> str:
+    try:
+        saved = json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        name = saved["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        name = None
+    if not isinstance(name, str) or not name:
+        raise UserError(f"{printable(str(adapter))}: {ADAPTER_CONFIG} does not name the model that it adapts")
+    return name

@@ -1,0 +1,1 @@
+"""What comes after training, each in a process of its own: merging, uploading, converting, talking."""

@@ -1,0 +1,124 @@
+"""check-data through its front door."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from kto_tui.cli import main
+
+SECONDS = 60
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def write(name: str, *records: object) -> None:
+    Path(name).write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def rated(number: int, **changes: object) -> dict[str, object]:
+    return {"prompt": f"q{number}", "completion": f"a{number}", "label": number % 2 == 0, **changes}
+
+
+def test_rows_without_a_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check-data", "builtin:sample"]) == 0
+    told = capsys.readouterr()
+    assert "TRAINING DATA: 320 rows" in told.out
+    assert "name the model with --model-size or --model" in told.out
+    assert told.err == ""
+
+
+def test_bad_rows_end_in_code_2_after_the_report(capsys: pytest.CaptureFixture[str]) -> None:
+    write("a.jsonl", *(rated(n) for n in range(9)), *(rated(n, label="?") for n in range(30)))
+    write("e.jsonl", rated(3))
+    assert main(["check-data", "a.jsonl", "--eval-dataset", "e.jsonl"]) == 2
+    told = " ".join(capsys.readouterr().out.split())
+    assert told.count('"label" is "?"') == 21  # 20 rows, and the reason.
+    assert "... and 10 more such rows" in told
+    assert "prompts of the training data, with the same answer: 1 of 1 rows (100%)" in told
+
+
+def test_columns_as_for_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    write("a.jsonl", *({"q": f"q{n}", "a": f"a{n}", "stars": n % 5 + 1} for n in range(20)))
+    Path("run.yaml").write_text("prompt_column: q\ncompletion_column: a\n")
+    options = ["--config", "run.yaml", "--label-column", "stars", "--desirable-at-least", "4"]
+    assert main(["check-data", "a.jsonl", *options]) == 0
+    assert "8 (40%); 12 undesirable" in capsys.readouterr().out
+
+
+def test_fix_says_what_it_did_and_overwrites_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    write("a.jsonl", rated(0), rated(1), rated(1), rated(2, label="?"))
+    assert main(["check-data", "a.jsonl", "--fix", "b.jsonl"]) == 2
+    told = capsys.readouterr().out
+    assert told.endswith(
+        "Written: 2 rows to b.jsonl\n"
+        "  left out 1: duplicates\n"
+        "  left out 1: rows that cannot be trained on as written\n"
+    )
+    assert main(["check-data", "a.jsonl", "--fix", "a.jsonl"]) == 2
+    assert "it is there already, and nothing is overwritten" in capsys.readouterr().err
+    assert main(["check-data", "b.jsonl"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "no data: kto-tui check-data FILE"),
+        (["none.jsonl"], "none.jsonl: no such file"),
+        (["a.jsonl", "--fix", "b.csv"], "ends in .jsonl"),
+        (["a.jsonl", "--model", "./none"], "no such folder"),
+        (["a.jsonl", "--max-length", "1"], "--max-length"),
+    ],
+)
+def test_wrong_requests_in_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    write("a.jsonl", rated(0), rated(1))
+    assert main(["check-data", *arguments]) == 2
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 1)
+    assert words in told.err
+
+
+def test_tokens_of_a_model(capsys: pytest.CaptureFixture[str]) -> None:
+    write(
+        "a.jsonl",
+        *(rated(n) for n in range(20)),
+        rated(21, prompt="<|user|>x", label=True),
+        rated(22, prompt="long " * 20, label=True),
+        rated(23, prompt=[{"role": "nobody", "content": "x"}], label=True),
+    )
+    options = ["--model-size", "tiny", "--max-length", "40", "--fix", "b.jsonl"]
+    assert main(["check-data", "a.jsonl", *options]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Tokens p5 p50 p95 p99 max prompts" in told
+    assert "dropped, as the prompt alone fills --max-length 40: 1 of 23 rows (4.3%)" in told
+    assert "They are special tokens of this model" in told
+    assert "left out 1: prompts that fill --max-length 40" in told
+    assert len(Path("b.jsonl").read_text().splitlines()) == 22
+
+
+@pytest.mark.worker
+def test_ctrl_c_ends_the_process_that_counts() -> None:
+    write("a.jsonl", *(rated(n) for n in range(50_000)))
+    command = [sys.executable, "-m", "kto_tui", "check-data", "a.jsonl", "--model-size", "tiny"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        child = None
+        deadline = time.monotonic() + SECONDS
+        while child is None and time.monotonic() < deadline:
+            found = psutil.Process(process.pid).children()
+            child = next((each for each in found if "kto_tui.training.survey" in each.cmdline()), None)
+        assert child is not None
+        os.kill(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=SECONDS)
+    assert (process.returncode, out, err) == (130, b"", b"")
+    child.wait(SECONDS)

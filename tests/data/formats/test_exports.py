@@ -1,0 +1,221 @@
+"""Exports of Argilla and Label Studio."""
+
+from pathlib import Path
+from typing import Any
+
+from tests.data.formats.reading import assistant, opened, read, refusal, user, written
+
+ANN, BOB, CAY = (f"3e760b76-e19a-480a-b436-a85812b98d{n}0" for n in (1, 2, 3))
+
+
+def argilla(*votes: tuple[Any, str], suggestion: Any = "yes") -> dict[str, Any]:
+    """A record as records.to_datasets() flattens it."""
+    return {
+        "id": "9f1c7a0e-6a4c-4b2c-9a6f-5a1f5d6f0d11",
+        "status": "completed",
+        "_server_id": "6d5a6d8c-2a0c-4a3a-8f0e-0d2f7b7b6b1c",
+        "prompt": "Name a fish.",
+        "response": "Cod.",
+        "source": "forum",
+        "helpful.responses": [value for value, _ in votes] or None,
+        "helpful.responses.users": [ANN, BOB, CAY][: len(votes)] or None,
+        "helpful.responses.status": [state for _, state in votes] or None,
+        "helpful.suggestion": suggestion,
+        "helpful.suggestion.score": 0.9,
+        "helpful.suggestion.agent": "judge-7b",
+    }
+
+
+def test_argilla_flat(tmp_path: Path) -> None:
+    records = [
+        argilla(("yes", "submitted"), ("no", "submitted"), ("yes", "submitted")),
+        argilla(("no", "submitted"), ("yes", "draft"), ("yes", "discarded")),
+        argilla(("yes", "submitted"), ("no", "submitted")),
+        argilla(),
+    ]
+    source = opened(written(tmp_path, records))
+    rows = list(source.rows())
+    assert source.format.name == "Argilla export"
+    assert [(row.prompt, row.completion) for row in rows] == [
+        ([user("Name a fish.")], [assistant("Cod.")])
+    ] * 2
+    assert [row.label for row in rows] == [True, False]
+    assert (source.records, source.unrated, source.tied) == (4, 1, 1)
+
+
+def test_argilla_suggestions_only_by_name(tmp_path: Path) -> None:
+    records = [argilla(suggestion="yes"), argilla(suggestion="no")]
+    assert list(opened(written(tmp_path, records)).rows()) == []
+    _, rows = read(tmp_path, records, label="helpful.suggestion")
+    assert [row.label for row in rows] == [True, False]
+
+
+def nested(value: Any, **more: Any) -> dict[str, Any]:
+    """A record as records.to_json() writes it."""
+    return {
+        "id": "1",
+        "fields": {"chat": [user("Name a fish."), assistant("Cod.")]},
+        "metadata": {},
+        "suggestions": {"rating": {"value": 2, "score": None, "agent": None}},
+        "responses": {"rating": [{"value": value, "user_id": ANN}], **more},
+        "vectors": {},
+        "status": "completed",
+        "_server_id": None,
+    }
+
+
+def test_argilla_nested_with_stars(tmp_path: Path) -> None:
+    note = {"note": [{"value": "fine", "user_id": ANN}]}
+    _, rows = read(tmp_path, [nested(5, **note), nested(1)], "records.json", desirable_at_least=4)
+    assert [row.label for row in rows] == [True, False]
+    assert (rows[0].prompt, rows[0].completion) == ([user("Name a fish.")], [assistant("Cod.")])
+    assert "--desirable-at-least 4, found: 5, 1" in refusal(tmp_path, [nested(5), nested(1)], "records.json")
+
+
+def test_argilla_questions_must_be_told_apart(tmp_path: Path) -> None:
+    more = {"style": [{"value": "yes", "user_id": ANN}], "tone": [{"value": "no", "user_id": ANN}]}
+    record = nested("x")
+    record["responses"] = more
+    assert (
+        refusal(tmp_path, [record])
+        == "rated.jsonl: found the ratings style, tone; choose one with --label-column"
+    )
+    _, rows = read(tmp_path, [record], label="tone")
+    assert rows[0].label is False
+
+
+def test_argilla_one(tmp_path: Path) -> None:
+    """Records of Argilla 1, and the columns that its push_to_huggingface made."""
+    record = {
+        "fields": {"instruction": "Name a fish.", "response": "Cod."},
+        "responses": [{"user_id": ANN, "values": {"good": {"value": "yes"}}, "status": "submitted"}],
+        "suggestions": [],
+    }
+    _, rows = read(tmp_path, [record])
+    assert (rows[0].prompt, rows[0].label) == ([user("Name a fish.")], True)
+    column = {
+        "instruction": "Name a fish.",
+        "response": "Cow.",
+        "good": [{"user_id": ANN, "value": "no", "status": "submitted"}],
+        "good-suggestion": None,
+    }
+    _, rows = read(tmp_path, [column])
+    assert (rows[0].completion, rows[0].label) == ([assistant("Cow.")], False)
+
+
+def task(*results: Any, **more: Any) -> dict[str, Any]:
+    """A task of Label Studio's JSON export, one annotation for each result; None for a cancelled one."""
+    return {
+        "id": 1,
+        "annotations": [
+            {
+                "id": 1001,
+                "completed_by": 10,
+                "result": [choice("Good") if result is None else result],
+                "was_cancelled": result is None,
+                "ground_truth": False,
+                "lead_time": 4.3,
+            }
+            for result in results
+        ],
+        "data": {"prompt": "Name a fish.", "response": "Cod."},
+        "predictions": [{"result": [choice("Bad")], "score": 0.2}],
+        "created_at": "2024-03-09T21:52:49.513742Z",
+        "project": 83,
+        **more,
+    }
+
+
+def choice(*names: str, control: str = "quality") -> dict[str, Any]:
+    return {
+        "id": "Dx_aB91ISN",
+        "from_name": control,
+        "to_name": "text",
+        "type": "choices",
+        "value": {"choices": list(names)},
+        "origin": "manual",
+    }
+
+
+def rating(stars: int) -> dict[str, Any]:
+    return {"from_name": "stars", "to_name": "text", "type": "rating", "value": {"rating": stars}}
+
+
+def test_label_studio(tmp_path: Path) -> None:
+    records = [
+        task(choice("Good"), choice("Bad"), choice("Good")),
+        task(choice("Bad"), None),
+        task(choice("Good"), choice("Bad")),
+        task(None),
+        task(),
+    ]
+    source = opened(written(tmp_path, records, "project-83.json"))
+    rows = list(source.rows())
+    assert source.format.name == "Label Studio export"
+    assert (rows[0].prompt, rows[0].completion) == ([user("Name a fish.")], [assistant("Cod.")])
+    assert [row.label for row in rows] == [True, False]
+    assert (source.records, source.unrated, source.tied) == (5, 2, 1)
+
+
+def test_label_studio_stars(tmp_path: Path) -> None:
+    _, rows = read(tmp_path, [task(rating(4)), task(rating(2))], desirable_at_least=4)
+    assert [row.label for row in rows] == [True, False]
+    assert '"stars" is 4; expected true/false' in refusal(tmp_path, [task(rating(4)), task(rating(2))])
+
+
+def test_label_studio_fields_by_name(tmp_path: Path) -> None:
+    data = {"ticket": "It is broken.", "reply": "Turn it on."}
+    records = [task(choice("Good"), data=data)]
+    assert refusal(tmp_path, records) == (
+        "rated.jsonl: found the fields ticket, reply; choose the answer with --completion-column"
+    )
+    _, rows = read(tmp_path, records, prompt="ticket", completion="reply")
+    assert (rows[0].prompt, rows[0].completion) == ([user("It is broken.")], [assistant("Turn it on.")])
+
+
+def test_label_studio_side_by_side(tmp_path: Path) -> None:
+    data = {"prompt": "Name a fish.", "answer1": "Cow.", "answer2": "Cod."}
+    side = {
+        "from_name": "better",
+        "to_name": "answer1,answer2",
+        "type": "pairwise",
+        "value": {"selected": "right"},
+    }
+    name, rows = read(tmp_path, [task(side, data=data)])
+    assert name == "Label Studio export, pairwise"
+    assert [(row.completion, row.label) for row in rows] == [
+        ([assistant("Cod.")], True),
+        ([assistant("Cow.")], False),
+    ]
+
+
+def test_label_studio_min(tmp_path: Path) -> None:
+    flat = {
+        "prompt": "Name a fish.",
+        "response": "Cod.",
+        "id": 1,
+        "annotator": 10,
+        "annotation_id": 1001,
+        "created_at": "2024-03-09T22:16:08.728353Z",
+        "updated_at": "2024-03-09T22:16:08.728378Z",
+        "lead_time": 4.3,
+    }
+    records = [
+        {**flat, "quality": "Good"},
+        {**flat, "quality": {"choices": ["Bad"]}},
+        {**flat, "quality": None},
+    ]
+    source = opened(written(tmp_path, records, "min.json"))
+    assert [row.label for row in source.rows()] == [True, False]
+    assert source.format.name == "Label Studio export (JSON_MIN)"
+    assert source.unrated == 1
+
+
+def test_an_export_without_any_rating(tmp_path: Path) -> None:
+    import pytest
+
+    from kto_tui.core.errors import UserError
+    from kto_tui.data import Columns, check_rows
+
+    with pytest.raises(UserError, match="holds no rows: 2 records without a rating"):
+        check_rows(str(written(tmp_path, [argilla(), argilla()])), Columns())

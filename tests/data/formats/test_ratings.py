@@ -1,0 +1,119 @@
+"""Thumbs and scales, in whatever form the answers are."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.data.formats.reading import assistant, read, refusal, user
+
+
+def stars(*values: Any, column: str = "rating") -> list[dict[str, Any]]:
+    return [
+        {"prompt": f"question {n}", "response": "answer", column: value} for n, value in enumerate(values)
+    ]
+
+
+def labels(folder: Path, *values: Any, at_least: float | None = None, column: str = "rating") -> list[bool]:
+    _, rows = read(folder, stars(*values, column=column), desirable_at_least=at_least)
+    return [row.label for row in rows]
+
+
+def test_thumbs_in_a_table(tmp_path: Path) -> None:
+    records = [
+        {"question": "Is it late?", "answer": "Yes", "thumbs_up": "👍"},
+        {"question": "Is it early?", "answer": "Yes, yes", "thumbs_up": "👎🏽"},
+    ]
+    name, rows = read(tmp_path, records, "feedback.csv")
+    assert name == "ratings (question, answer), text, rated by thumbs_up"
+    assert [(row.prompt, row.completion, row.label) for row in rows] == [
+        ("Is it late?", "Yes", True),
+        ("Is it early?", "Yes, yes", False),
+    ]
+
+
+def test_stars_from_four_on_are_desirable(tmp_path: Path) -> None:
+    assert labels(tmp_path, 5, 4, 3, 1, at_least=4) == [True, True, False, False]
+
+
+def test_numbers_as_text(tmp_path: Path) -> None:
+    values = ["5", " 4.0 ", "3 stars", "4/5", "2 out of 5", "★★★★☆", "⭐⭐"]
+    assert labels(tmp_path, *values, at_least=4) == [True, True, False, True, False, True, False]
+
+
+def test_words_keep_their_meaning_beside_numbers(tmp_path: Path) -> None:
+    assert labels(tmp_path, 5, True, "good", False, "thumbs down", at_least=4) == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_minus_one_and_zero_are_undesirable_from_one_on(tmp_path: Path) -> None:
+    assert labels(tmp_path, 1, 0, -1, at_least=1) == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("values", "advice"),
+    [
+        ((5, 3, 1), "--desirable-at-least 4, found: 5, 3, 1"),
+        ((10, 7), "--desirable-at-least 7, found: 10, 7"),
+        ((1, 0, -1), "--desirable-at-least 1 (0 and -1 are then undesirable), found: 1, 0, -1"),
+        ((0.25, 0.75), "--desirable-at-least 0.5, found: 0.25, 0.75"),
+        (("4/5", "2/5"), '--desirable-at-least 4, found: "4/5", "2/5"'),
+    ],
+)
+def test_a_scale_must_be_explained(tmp_path: Path, values: tuple[Any, ...], advice: str) -> None:
+    message = refusal(tmp_path, stars(*values))
+    assert '"rating" is ' in message
+    assert message.endswith(f"; expected true/false, 0/1, yes/no, or say from which number on: {advice}")
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (("4/5", "8/10"), 'row 2: "rating" is 8 out of 10; expected ratings out of 5'),
+        (("3/2",), "is 3 out of 2"),
+        (("maybe",), '"rating" is "maybe"; expected a number (desirable from --desirable-at-least 4 on)'),
+        ((None,), '"rating" is null; expected a number'),
+        ((float("inf"),), '"rating" is Infinity; expected a number'),
+        (("4 of 5 people",), '"rating" is "4 of 5 people"'),
+        (("9" * 400,), '"rating" is "999'),
+    ],
+)
+def test_numbers_that_are_none(tmp_path: Path, values: tuple[Any, ...], expected: str) -> None:
+    assert expected in refusal(tmp_path, stars(*values), desirable_at_least=4)
+
+
+def test_any_form_may_be_rated_by_stars(tmp_path: Path) -> None:
+    talk = [user("Hi"), assistant("Ho")]
+    name, rows = read(tmp_path, [{"messages": talk, "rating": n} for n in (5, 2)], desirable_at_least=4)
+    assert name == "messages (OpenAI, ms-swift), rated by rating"
+    assert [row.label for row in rows] == [True, False]
+    alpaca = [{"instruction": "a", "output": "b", "score": n} for n in (5, 2)]
+    _, rows = read(tmp_path, alpaca, desirable_at_least=4)
+    assert [row.label for row in rows] == [True, False]
+
+
+def test_one_of_several_ratings_must_be_chosen(tmp_path: Path) -> None:
+    records = [{"prompt": "a", "response": "b", "rating": 5, "score": 0}]
+    assert refusal(tmp_path, records) == (
+        "rated.jsonl: found the ratings rating, score; choose one with --label-column"
+    )
+    _, rows = read(tmp_path, records, label="score")
+    assert rows[0].label is False
+
+
+def test_a_column_that_is_named_wins(tmp_path: Path) -> None:
+    records = [{"prompt": "a", "completion": "b", "label": True, "verdict": "bad"}]
+    _, rows = read(tmp_path, records, label="verdict")
+    assert rows[0].label is False
+    assert 'no column "grade"; found prompt, completion' in refusal(tmp_path, records, label="grade")
+
+
+def test_columns_may_be_nested(tmp_path: Path) -> None:
+    record = {"in": {"text": "a"}, "out": {"text": "b"}, "by": {"human": "yes"}}
+    _, rows = read(tmp_path, [record], prompt="in.text", completion="out.text", label="by.human")
+    assert (rows[0].prompt, rows[0].completion, rows[0].label) == ("a", "b", True)
