@@ -7,11 +7,12 @@ import logging
 import time
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 from tests.sizing.measuring import Case, case, measured_bytes, planned_bytes
 
 _MIB = 1 << 20
-_FAMILIES: dict[str, dict[str, object]] = {
+_FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {},
     "mistral": {"sliding_window": 64},
     "qwen2": {},
@@ -23,11 +24,11 @@ _FAMILIES: dict[str, dict[str, object]] = {
     "phi3": {},
     "olmo2": {},
     "smollm3": {},
-    "gpt_oss": {"head_dim": 32, "num_local_experts": 4, "num_experts_per_tok": 2},
+    "gpt_oss": {"head_dim": 32, "sliding_window": 4096, "num_local_experts": 4, "num_experts_per_tok": 2},
     "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
     "qwen3_moe": {"head_dim": 32, "num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 64},
 }
-_BLOCKS: tuple[dict[str, object], ...] = (
+_BLOCKS: tuple[dict[str, Any], ...] = (
     {"accumulation": 1},
     {"accumulation": 1, "prompt": 224, "answer": 32},
     {"batch": 2, "prompt": 256, "answer": 256, "hidden_size": 64, "intermediate_size": 128},

@@ -149,7 +149,7 @@ def _largest(least: int, most: int, fits: Callable[[int], bool]) -> int | None:
 def advice(config: RunConfig, shape: ModelShape, plan: MemoryPlan, available_bytes: int) -> list[Advice]:
     """What to change, first what leaves the result as it is. Each figure is that of the change alone."""
     found = []
-    for change, other, lengths in _changes(config, plan):
+    for change, other, lengths in _changes(config, shape, plan, available_bytes):
         cheaper = estimate(shape, other, lengths, plan.kind, checkpointing=_checkpoints(other, plan))
         saved = plan.total_bytes - cheaper.total_bytes
         if saved >= _WORTH:
@@ -161,19 +161,31 @@ def _checkpoints(config: RunConfig, plan: MemoryPlan) -> bool:
     return plan.checkpointing or config.gradient_checkpointing == "on"
 
 
-def _changes(config: RunConfig, plan: MemoryPlan) -> list[tuple[str, RunConfig, Lengths]]:
+def _smaller(config: RunConfig, shape: ModelShape, plan: MemoryPlan, room: int) -> RunConfig:
+    """The settings with half of the rows at once, and half again until they fit; rows a step stay."""
+    while config.batch_size > LEAST_BATCH:
+        config = _with_batch(config, config.batch_size // 2, 2 * config.gradient_accumulation_steps)
+        cheaper = estimate(shape, config, plan.lengths, plan.kind, checkpointing=plan.checkpointing)
+        if cheaper.total_bytes <= room:
+            break
+    return config
+
+
+def _changes(
+    config: RunConfig, shape: ModelShape, plan: MemoryPlan, room: int
+) -> list[tuple[str, RunConfig, Lengths]]:
     """(what to write, the settings then, their lengths)."""
     lengths, storage = plan.lengths, plan.storage
     replace = msgspec.structs.replace
     config = replace(config, batch_size=plan.batch)
-    accumulation = 2 * config.gradient_accumulation_steps
     changes = []
     if not plan.checkpointing:
         on = replace(config, gradient_checkpointing="on")
         changes.append(("--gradient-checkpointing on", on, lengths))
     if plan.batch > LEAST_BATCH:
-        less = replace(config, batch_size=plan.batch // 2)
-        words = f"--batch-size {plan.batch // 2} --gradient-accumulation-steps {accumulation}"
+        less = _smaller(config, shape, plan, room)
+        accumulation = less.gradient_accumulation_steps
+        words = f"--batch-size {less.batch_size} --gradient-accumulation-steps {accumulation}"
         changes.append((words, less, lengths))
     if plan.kind != "cpu" and "8bit" not in storage.optimizer:
         changes.append(("--optim adamw_8bit", replace(config, optim="adamw_8bit"), lengths))

@@ -97,8 +97,13 @@ def _blaming_files(name: str, *errors: type[Exception]) -> Iterator[None]:
         raise UserError(f"--model {name}: it cannot be loaded; {said}") from error
 
 
-def load_tokenizer(config: RunConfig, folder: Path, settings: PretrainedConfig) -> PreTrainedTokenizerBase:
-    """The tokenizer with a pad token, and with the chat template of the settings. Raises UserError."""
+def load_tokenizer(
+    config: RunConfig, folder: Path, settings: PretrainedConfig | None = None
+) -> PreTrainedTokenizerBase:
+    """The tokenizer with a pad token, and with the chat template of `config`. Raises UserError.
+
+    `settings`: the model's own, which tell how many tokens it knows, where they are at hand.
+    """
     try:
         found = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except ValueError as error:
@@ -106,7 +111,7 @@ def load_tokenizer(config: RunConfig, folder: Path, settings: PretrainedConfig) 
             raise UserError(own_code(str(config.model))) from None
         raise
     assert isinstance(found, PreTrainedTokenizerBase)
-    vocabulary = getattr(settings.get_text_config(), "vocab_size", None)
+    vocabulary = getattr(settings.get_text_config(), "vocab_size", None) if settings else None
     ensure_pad_token(found, vocabulary)
     _warn_of_unknown_tokens(str(config.model), found, vocabulary)
     if config.chat_template is not None:

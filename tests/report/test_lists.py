@@ -3,15 +3,23 @@
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from kto_tui.core.config import START_ONLY, settings
 from kto_tui.core.counts import Counts
 from kto_tui.core.directory import RunDirectory
 from kto_tui.core.events import MOST
+from kto_tui.report.memory_plan import MemoryReport
 from kto_tui.report.plan import format_plan
 from kto_tui.report.runs import format_runs
 from kto_tui.run.registry import RunSummary
+from kto_tui.sizing.devices import Device
+from kto_tui.sizing.fitting import Advice
+from kto_tui.sizing.lengths import Lengths
+from kto_tui.sizing.memory import estimate
+from kto_tui.sizing.shape import ModelShape
 from tests.report.recorded import CONFIG
+from tests.sizing.presets import PRESETS
 
 NOW = 1_000_000.0
 SUMMARIES = [
@@ -105,3 +113,39 @@ def test_short_batches_count_as_steps() -> None:
 
 def test_max_steps_win() -> None:
     assert values(plan(max_steps=25, num_epochs=9))["total steps"] == "25 (2.5 epochs)"
+
+
+def memory(available: int, **changes: object) -> MemoryReport:
+    config = msgspec.structs.replace(CONFIG, **changes)
+    shape = ModelShape.from_config(PRESETS["7b"][0])
+    room = Device("GPU \x1b[2J of mine", "cuda", available, available)
+    plan = estimate(shape, config, Lengths.at_most(1024), "cuda", checkpointing=True)
+    return MemoryReport(
+        plan=plan,
+        device=room,
+        largest_batch=None,
+        largest_length=3328,
+        advice=[Advice("--max-length 512", 3 << 30, enough=False)],
+        notes=["a note " + "of many words " * 12],
+    )
+
+
+def test_plan_with_memory() -> None:
+    text = format_plan(CONFIG, Counts(170, 150), None, memory(24 << 30))
+    lines = text.partition("\nMemory\n")[2].splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "FITS" in text
+    assert "\x1b" not in text
+    figures = [line[26:].split()[0] for line in lines[1 : lines.index("") - 2]]
+    total = next(line.split()[1] for line in lines if line.startswith("  total"))
+    assert sum(map(float, figures)) == pytest.approx(float(total), abs=0.005 * len(figures))
+    assert "3,328 tokens" in text
+    assert "largest micro-batch:  none" in text
+
+
+def test_plan_of_what_does_not_fit_and_of_nothing() -> None:
+    text = format_plan(CONFIG, Counts(170, 150), None, memory(2 << 30))
+    assert "DOES NOT FIT: the weights alone take" in text
+    assert "several of these, or a smaller model" in text
+    assert "too much" in format_plan(CONFIG, Counts(170, 150), None, memory(5 << 30))
+    assert "Memory\n  none: no\n" in format_plan(CONFIG, Counts(170, 150), None, "no")

@@ -1,4 +1,4 @@
-"""The peak of a real step of the engine on a CPU, to hold the plan against: torch's own count of its allocator."""
+"""The peak of real steps of the engine on a CPU, to hold the plan against, by torch's own count."""
 
 import tempfile
 from collections.abc import Iterable
@@ -151,7 +151,7 @@ def _trainer(tried: Case, folder: Path) -> EngineTrainer:
 def _model(tried: Case, folder: Path) -> PreTrainedModel:
     dtype = getattr(torch, tried.dtype)
     torch.manual_seed(0)
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(_config(tried), dtype=dtype)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(_config(tried), dtype=dtype)  # type: ignore[no-untyped-call]
     if tried.quantization == "none":
         return model
     model.save_pretrained(folder)

@@ -88,11 +88,14 @@ def test_advice_names_first_what_leaves_the_result_alone() -> None:
     plan = planned(SMALL, config, LONG, "cuda", ROOM)
     found = advice(config, SMALL, plan, ROOM)
     assert found[0].change == "--gradient-checkpointing on"
-    assert found[1].change == "--batch-size 8 --gradient-accumulation-steps 4"
+    assert found[1].change == "--batch-size 2 --gradient-accumulation-steps 16"
     assert all(each.saved_bytes > 0 for each in found)
     assert {"--max-length 1024", "--quantization nf4"} <= {each.change for each in found}
     small = planned(SMALL, PRESET, LONG, "cuda", ROOM)
-    assert any(each.enough for each in advice(PRESET, SMALL, small, 9 * GIB))
+    assert found[1].enough == (found[1].saved_bytes >= plan.total_bytes - ROOM)
+    (batch, *_) = advice(PRESET, SMALL, small, 9 * GIB)
+    assert batch.change == "--batch-size 8 --gradient-accumulation-steps 4"
+    assert batch.enough
 
 
 @pytest.mark.parametrize("name", ["RTX 3090", "rtx3090", "NVIDIA GeForce RTX 3090"])

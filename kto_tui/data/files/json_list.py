@@ -1,4 +1,4 @@
-"""One JSON list of rows, or an object that holds one list, read row by row.
+"""One JSON list of rows, or an object that holds one list, read row by row; or an object a line.
 
 The standard library's decoder reads one value at a time out of a window on the text. Where a value goes on
 behind the window, the window is doubled and the value read again, so that time stays linear in the length.
@@ -125,6 +125,8 @@ def read_json(
     if first == "[":
         yield from _rows(text)
         text.end()
+    elif first == "{" and _are_lines(text):
+        yield from _lines(text)
     elif first:
         text.hint = " (one object a line? then name the file .jsonl)"
         yield from _only_list(text)
@@ -151,7 +153,6 @@ def _only_list(text: _Text) -> Iterator[tuple[str, Any]]:
         found = shown(text.value())
         text.end()
         raise _no_list(text, found)
-    _refuse_lines(text)
     lists = 0
     for _ in _keys(text):
         if text.next() != "[":
@@ -188,16 +189,20 @@ def _keys(text: _Text) -> Iterator[str]:
             return
 
 
-def _refuse_lines(text: _Text) -> None:
-    """Raise for JSON Lines before their first object is taken for the one with the list."""
+def _are_lines(text: _Text) -> bool:
+    """Whether the first line is a whole object, and not the last: pandas and `datasets` write .json so."""
     end = text.window.find("\n", text.at)
     if end < 0:
-        return
+        return False
     try:
         DECODER.decode(text.window[text.at : end])
     except BROKEN:
-        return  # An object over several lines.
+        return False  # An object over several lines.
     match = _SPACE.match(text.window, end)
-    if match is not None and match.end() < len(text.window):
-        text.at = match.end()
-        text.end()
+    return match is not None and match.end() < len(text.window)
+
+
+def _lines(text: _Text) -> Iterator[tuple[str, Any]]:
+    while text.next():
+        text.row += 1
+        yield f"{text.source}, row {text.row}", text.value()

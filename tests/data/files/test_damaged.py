@@ -155,10 +155,10 @@ DAMAGED: dict[str, tuple[str, bytes | Callable[[], bytes], str]] = {
     "no comma": ("a.json", b"[1 2]", ", line 1, column 4: not JSON: Expecting ',' delimiter (row 1)"),
     "comma at the end": ("a.json", b"[1,]", ", line 1, column 4: not JSON: Expecting value (row 2)"),
     "text behind": ("a.json", b"[1]\n]", ", line 2, column 1: not JSON: Extra data"),
-    "lines called json": (
+    "lines called json, one of them broken": (
         "a.json",
-        LINE * 2,
-        ", line 2, column 1: not JSON: Extra data (one object a line? then",
+        LINE * 2 + b"{,}\n",
+        ", line 3, column 2: not JSON: Expecting property name enclosed in double quotes (row 3)",
     ),
     "one object": ("a.json", LINE, ": found an object with 0 lists; expected a list of rows"),
     "two lists": ("a.json", b'{"a": [], "n": {}, "b": [1]}', ": found an object with 2 lists; expected"),

@@ -42,6 +42,8 @@ def endless(kind: str) -> Iterator[tuple[str, Any]]:
     match kind:
         case "json":
             return json_list.read_json(opened(b"[" + LINE, b",\n" + LINE), "a", None)
+        case "lines":
+            return json_list.read_json(opened(b"", LINE + b"\n"), "a", None)
         case "object":
             return json_list.read_json(opened(b'{"a": {}, "rows": [' + LINE, b"," + LINE), "a", None)
         case "jsonl":
@@ -53,7 +55,7 @@ def opened(first: bytes, row: bytes) -> io.BufferedReader:
     return io.BufferedReader(Endless(first, row))
 
 
-@pytest.mark.parametrize("kind", ["json", "object", "jsonl", "csv"])
+@pytest.mark.parametrize("kind", ["json", "lines", "object", "jsonl", "csv"])
 def test_memory_does_not_grow_with_the_rows(kind: str) -> None:
     records = endless(kind)
     next(records)
