@@ -13,12 +13,13 @@ from typing import Any
 import msgspec
 
 from kto_tui.cli.resuming import resumed_settings
-from kto_tui.cli.tracking import check_wandb
+from kto_tui.cli.screen import warn
+from kto_tui.cli.tracking import check_trackers
 from kto_tui.core.config import SAMPLE_DATASET, RunConfig
 from kto_tui.core.counts import Counts
 from kto_tui.core.errors import UserError
 from kto_tui.core.mixture import joined, split_sources
-from kto_tui.core.resolve import resolve
+from kto_tui.core.resolve import resolve, settings_notes
 from kto_tui.core.schedule import held_out_rows
 from kto_tui.core.setting import NO_CACHE
 from kto_tui.data import Columns, check_rows
@@ -40,6 +41,9 @@ def settings_of(options: Mapping[str, Any]) -> RunConfig:
     """The settings asked for, those of the run that is resumed included. Raises UserError."""
     given = {name: value for name, value in options.items() if name not in ("config", "no_ui")}
     config_file = Path(options["config"]) if "config" in options else None
+    if config_file is not None:
+        for note in settings_notes(config_file):
+            warn(note)
     if "resume_from_checkpoint" in given:
         return resumed_settings(given, config_file)
     config = resolve(given, config_file)
@@ -53,8 +57,7 @@ def check(config: RunConfig) -> Request:
     """Look at the model and the data. Raises UserError, in one line, for what could not be trained."""
     if config.overwrite and config.resume_from_checkpoint:
         raise UserError("--overwrite and --resume-from-checkpoint: choose one of them")
-    if config.wandb:
-        check_wandb()
+    check_trackers(config)
     if config.dataset is None:
         raise UserError(f"no data: give --dataset ID|FILE ({SAMPLE_DATASET} is a small sample)")
     config = _with_absolute_paths(config)

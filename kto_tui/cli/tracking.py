@@ -33,11 +33,6 @@ def check_trackers(config: RunConfig) -> None:
             _check_login(flag)
 
 
-def check_wandb() -> None:
-    """As for --wandb alone."""
-    check_trackers(RunConfig(wandb=True))
-
-
 def _check_login(flag: str) -> None:
     settings = _settings()
     if settings.get("mode") in _WITHOUT_LOGIN or settings.get("api_key"):

@@ -53,6 +53,11 @@ class RunDirectory:
         return self.path / "run.log"
 
     @property
+    def trackers(self) -> Path:
+        """Which runs of trackers this one goes on in."""
+        return self.path / "trackers.json"
+
+    @property
     def final_model(self) -> Path:
         return self.path / "final_model"
 

@@ -149,7 +149,8 @@ def _empty(directory: RunDirectory) -> None:
             child.unlink()
         else:
             shutil.rmtree(child)
-    for path in (directory.settings, directory.events, directory.commands, directory.log):
+    files = (directory.settings, directory.events, directory.commands, directory.log, directory.trackers)
+    for path in files:
         path.unlink(missing_ok=True)
 
 

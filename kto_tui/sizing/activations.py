@@ -49,7 +49,7 @@ def kept_bytes(layer: Layer, rows: Rows, numbers: Numbers, adapters: Adapters) -
     per_token = (
         _norms(layer, numbers, adapters.hidden)
         + _attention(layer, rows.length, numbers)
-        + _feed_forward(layer, numbers, adapters.hidden)
+        + _feed_forward(layer, numbers, adapters)
         + _lora(layer, numbers, adapters)
     )
     mask = rows.length * rows.tokens * numbers.compute if _is_masked(layer, rows.length) else 0
@@ -94,7 +94,7 @@ def _is_masked(layer: Layer, length: int) -> bool:
     return layer.window is not None and layer.window < length
 
 
-def _feed_forward(layer: Layer, numbers: Numbers, hidden: int) -> int:
+def _feed_forward(layer: Layer, numbers: Numbers, adapters: Adapters) -> int:
     """What goes into the activation function, what comes out, the other factor. The product is LoRA's.
 
     Of experts those that a token goes through: gate and up at once, and outputs before they are weighed.
@@ -104,9 +104,9 @@ def _feed_forward(layer: Layer, numbers: Numbers, hidden: int) -> int:
         wide += 3
     size = wide * layer.mlp
     if layer.experts:
-        # Clamps and a gate by hand in models with sinks.
-        wide = 5 if layer.eager == "sinks" else 4
-        size += layer.experts.active * (wide * layer.experts.width + hidden)
+        # Models with sinks have clamps and a gate by hand. The product is kept for adapters alone.
+        wide = 5 if layer.eager == "sinks" else 3 + bool(adapters.expert_parameters(layer))
+        size += layer.experts.active * (wide * layer.experts.width + adapters.hidden)
     return numbers.compute * size
 
 
@@ -137,7 +137,7 @@ def working_bytes(layer: Layer, rows: Rows, numbers: Numbers, adapters: Adapters
     attention = stream + size * 3 * (layer.query + layer.key)
     if layer.eager:
         attention += layer.heads * rows.length * 2 * size
-    freed = _feed_forward(layer, numbers, hidden)
+    freed = _feed_forward(layer, numbers, adapters)
     return rows.tokens * max(forward, attention - freed)
 
 

@@ -1,13 +1,8 @@
 """What the libraries read from the environment as they are imported: quiet, private, and quick to give up."""
 
-import importlib.util
 import logging
 import os
 import warnings
-from pathlib import Path
-
-from kto_tui.core.config import RunConfig
-from kto_tui.core.errors import UserError
 
 _DEFAULTS = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -23,11 +18,8 @@ _DEFAULTS = {
 }
 
 
-def prepare_environment(config: RunConfig) -> None:
-    """Set what is not set yet. To be called before torch and its libraries are imported.
-
-    Raises UserError when W&B is asked for and not installed.
-    """
+def prepare_environment() -> None:
+    """Set what is not set yet. To be called before torch and its libraries are imported."""
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     _choose_one_gpu()
@@ -39,8 +31,6 @@ def prepare_environment(config: RunConfig) -> None:
         logging.getLogger(noisy).setLevel(logging.ERROR)
     # TRL 1.16 still says gradient_checkpointing where transformers 5.23 says activation_checkpointing.
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
-    if config.wandb:
-        _prepare_wandb(config)
 
 
 def _choose_one_gpu() -> None:
@@ -54,12 +44,3 @@ def _choose_one_gpu() -> None:
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
     os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[0].strip()
-
-
-def _prepare_wandb(config: RunConfig) -> None:
-    if importlib.util.find_spec("wandb") is None:
-        raise UserError('--wandb: the package wandb is missing; pip install "kto-tui[wandb]"')
-    if config.wandb_project:
-        os.environ["WANDB_PROJECT"] = config.wandb_project
-    if config.output_dir:
-        os.environ.setdefault("WANDB_DIR", str(Path(config.output_dir).resolve()))

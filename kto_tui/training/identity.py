@@ -10,8 +10,8 @@ from typing import Any
 from kto_tui.core.config import RunConfig
 from kto_tui.core.errors import UserError
 from kto_tui.core.setting import AUTO
-from kto_tui.training.resumed import accumulators
 from kto_tui.data.survey.balance import balanced_weights
+from kto_tui.training.resumed import accumulators
 
 _WEIGHTS = ("*.safetensors", "*.bin")
 _CONFIG = "config.json"

@@ -29,7 +29,7 @@ from kto_tui.training.environment import prepare_environment
 def export(pipe: Pipe, request: dict[str, Any]) -> None:
     """All that was asked for. What could fail early is asked before weights are loaded. Raises UserError."""
     with settings_in_place(pipe, request["config"]) as config:
-        prepare_environment(config)
+        prepare_environment()
         converter = find_converter(request["gguf"]) if request.get("gguf") else None
         repo, public = request.get("repo"), bool(request.get("public"))
         adapter = Path(request["adapter"])

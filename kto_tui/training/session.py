@@ -108,7 +108,7 @@ def _train(sitting: Sitting) -> Ending | None:
     """The work of the sitting. Returns how a request ended it, or None when training is complete."""
     sitting.emitter.emit(StageChanged(stage="loading_model"))
     sitting.progress("loading_model")(0, 0, "starting PyTorch")
-    prepare_environment(sitting.config)
+    prepare_environment()
     with alone(sitting.directory.worker_lock, sitting.steering.end_before_first_step):
         sitting.store.clean()
 

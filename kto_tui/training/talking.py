@@ -19,7 +19,7 @@ from kto_tui.training.environment import prepare_environment
 def talk(pipe: Pipe, request: dict[str, Any]) -> None:
     """Load both, and answer until the command is gone. Raises UserError."""
     with settings_in_place(pipe, request["config"]) as config:
-        prepare_environment(config)
+        prepare_environment()
         pipe.progress(0, 0, "importing torch")
         import torch
 

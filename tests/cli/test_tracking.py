@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kto_tui.cli.tracking import check_trackers, check_wandb
+from kto_tui.cli.tracking import check_trackers
 from kto_tui.core.config import RunConfig
 from kto_tui.core.errors import UserError
 from kto_tui.core.trackers import TRACKERS
@@ -88,10 +88,10 @@ def test_logins(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for name, value in {**variables, "HOME": str(tmp_path)}.items():
         monkeypatch.setenv(name, value)
     if ready:
-        check_wandb()
+        check_trackers(RunConfig(wandb=True))
     else:
         with pytest.raises(UserError) as raised:
-            check_wandb()
+            check_trackers(RunConfig(wandb=True))
         assert (
             str(raised.value) == "--wandb: not logged in to W&B; run wandb login, or set WANDB_MODE=offline"
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from kto_tui.core.trackers import TRACKERS
 from tests.fakes.hub import serving
 
 NAMES = (
@@ -84,7 +85,8 @@ def test_a_leak_would_be_found(tmp_path: Path) -> None:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended]:
     """A real run, evaluated and tracked, by a user whose umask hides nothing."""
     folder = tmp_path_factory.mktemp("finished")
-    tracked = ("--wandb",) if find_spec("wandb") else ()
+    names = [name for name in TRACKERS if find_spec(name)]
+    tracked = ("--report-to", ",".join(names)) if names else ()
     ended = kto_tui(folder, *RUN, *tracked, "--eval-fraction", "0.1", umask=0)
     assert ended.returncode == 0, ended.stderr.decode()
     return folder, ended

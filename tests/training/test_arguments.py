@@ -22,7 +22,7 @@ def test_without_cuda_auto_is_plain(tmp_path: Path) -> None:
     assert (arguments.bf16, arguments.fp16, arguments.use_cpu) == (False, False, True)
     assert (arguments.optim, arguments.gradient_checkpointing) == ("adamw_torch_fused", False)
     assert (arguments.desirable_weight, arguments.undesirable_weight) == (0, 2)
-    assert (arguments.report_to, arguments.run_name) == (["wandb"], "n")
+    assert (arguments.report_to, arguments.run_name) == ([], "n")
 
 
 def test_dropout_is_only_switched_off_where_none_is_asked_for(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import os
 
 import pytest
 
-from kto_tui.core.config import RunConfig
 from kto_tui.training.environment import prepare_environment
 
 NAMES = ("CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES", "WORLD_SIZE")
@@ -32,12 +31,12 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_one_gpu_is_visible(theirs: dict[str, str], ours: tuple[str | None, ...]) -> None:
     os.environ.update(theirs)
-    prepare_environment(RunConfig())
+    prepare_environment()
     assert tuple(os.environ.get(name) for name in NAMES) == ours
 
 
 def test_warnings_that_nobody_can_act_on_stay_out_of_the_log() -> None:
-    prepare_environment(RunConfig())
+    prepare_environment()
     for name in ("bitsandbytes.backends.cpu.ops", "accelerate.accelerator"):
         assert not logging.getLogger(name).isEnabledFor(logging.WARNING)
         assert logging.getLogger(name).isEnabledFor(logging.ERROR)

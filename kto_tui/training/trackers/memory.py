@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-NAME = "trackers.json"
+from kto_tui.core.directory import RunDirectory
+
 _MOST_BYTES = 64 << 10
 
 
@@ -32,7 +33,7 @@ class Memory:
     """
 
     def __init__(self, folder: Path, *, goes_on: bool) -> None:
-        self._path = folder / NAME
+        self._path = RunDirectory.at(folder).trackers
         self._lock = threading.Lock()
         self._all = _read(self._path) if goes_on else {}
 
