@@ -58,6 +58,7 @@ def check(config: RunConfig) -> Request:
     if config.overwrite and config.resume_from_checkpoint:
         raise UserError("--overwrite and --resume-from-checkpoint: choose one of them")
     check_trackers(config)
+    _check_overwritten(config)
     if config.dataset is None:
         raise UserError(f"no data: give --dataset ID|FILE ({SAMPLE_DATASET} is a small sample)")
     config = _with_absolute_paths(config)
@@ -85,6 +86,18 @@ def _count(source: str, config: RunConfig, *, both_labels: bool = True) -> Count
         raise UserError(
             f"{source}: the process that read it died; is the file damaged, or the memory short?"
         ) from None
+
+
+def _check_overwritten(config: RunConfig) -> None:
+    """A model made by the run that --overwrite deletes would be gone before it is read."""
+    assert config.model is not None
+    assert config.output_dir is not None
+    model, folder = Path(_absolute(config.model)), Path(config.output_dir).absolute()
+    if config.overwrite and folder in (model, *model.parents):
+        raise UserError(
+            f"--overwrite: it would delete {folder}, where --model {config.model} lies; "
+            "choose another --output-dir"
+        )
 
 
 def _check_fraction(config: RunConfig, data: Counts) -> None:

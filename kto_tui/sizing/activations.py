@@ -132,8 +132,7 @@ def working_bytes(layer: Layer, rows: Rows, numbers: Numbers, adapters: Adapters
     size, hidden = numbers.compute, adapters.hidden
     cast = FLOAT32 if numbers.copies and numbers.mixed else size
     stream = 5 * size * hidden if numbers.mixed else size * hidden
-    width = _width(layer, hidden)
-    forward = stream + (size + cast) * max(width, hidden)
+    forward = stream + max((size + cast) * max(layer.mlp, hidden), 2 * size * _width(layer, hidden))
     attention = stream + size * 3 * (layer.query + layer.key)
     if layer.eager:
         attention += layer.heads * rows.length * 2 * size

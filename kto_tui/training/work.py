@@ -93,7 +93,7 @@ class Work:
             ModelLoaded(
                 name=str(self._config.model),
                 parameters=base.model.num_parameters(),
-                trainable_parameters=adapter_parameters(base.model, self._config.lora_rank),
+                trainable_parameters=adapter_parameters(base.model, self._config.lora_rank, base.targets),
                 quantization=base.quantization,
                 dtype=base.dtype,
                 device=str(base.model.device),
@@ -157,7 +157,7 @@ class Work:
             evaluation=plans.get("eval"),
             kl_scope=self._config.kl_scope,
             reference=open_reference_cache(self._sitting, base, plans["train"]),
-            peft_config=lora_config(self._config),
+            peft_config=lora_config(self._config, base.targets),
         )
         if self._config.gradient_checkpointing == "auto" and self._memory_is_short(trainer):
             trainer.checkpoint_gradients()
