@@ -35,6 +35,6 @@ def show_plan(options: Mapping[str, Any]) -> int:
 
     asked = {name: value for name, value in options.items() if name not in ("gpu", "vram")}
     request = check(settings_of(asked))
-    config, memory = memory_report(request.config, options)
+    config, memory = memory_report(request.config, request.data, options)
     sys.stdout.write(format_plan(config, request.data, request.evaluation, memory))
     return 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kto_tui.core.config import RunConfig
+from kto_tui.core.counts import Counts
 from kto_tui.core.directory import RunDirectory
 from kto_tui.core.errors import UserError, printable
 from kto_tui.core.resolve import read_settings, recorded_settings
@@ -40,7 +41,7 @@ class Unplanned:
 def fit_request(
     config: RunConfig, named: Collection[str], lengths: Lengths | None = None
 ) -> tuple[RunConfig, list[str]]:
-    """The settings with a micro-batch that fits the device that is there, and what to tell the user.
+    """The settings with a micro-batch that fits the device that is there, and what to tell the user of it.
 
     `named`: the settings that the user gave a value. `lengths`: of the data, where they are known.
     A plan that cannot be made refuses nothing but --batch-size auto. Raises UserError for that, and where the
@@ -53,7 +54,7 @@ def fit_request(
     lengths = lengths or Lengths.at_most(config.max_length)
     found = fitted(config, shape, device.available_bytes, lengths, device.kind, _fixed(config, named))
     refuse_hopeless(config, found.plan, device)
-    return found.config, [*found.notes, *shape.notes]
+    return found.config, [*found.notes, *(shape.notes if found.notes else ())]
 
 
 def named_settings(options: Mapping[str, Any]) -> set[str]:
@@ -75,7 +76,7 @@ def _without_plan(config: RunConfig, missing: Unplanned) -> tuple[RunConfig, lis
         raise UserError(
             f"--batch-size auto: the memory plan cannot be made: {missing.reason}; give a number instead"
         )
-    return config, [f"no memory plan: {missing.reason}"]
+    return config, []
 
 
 def shape_of(config: RunConfig) -> ModelShape | Unplanned:
@@ -130,7 +131,9 @@ def device_there() -> Device:
     return Device("this machine's memory", "cpu", memory.total, memory.available)
 
 
-def memory_report(config: RunConfig, options: Mapping[str, Any]) -> tuple[RunConfig, "MemoryReport | str"]:
+def memory_report(
+    config: RunConfig, counts: Counts, options: Mapping[str, Any]
+) -> tuple[RunConfig, "MemoryReport | str"]:
     """The settings as they would run on the device of `options`, and the plan, or why there is none."""
     from kto_tui.report.memory_plan import MemoryReport
 
@@ -138,7 +141,7 @@ def memory_report(config: RunConfig, options: Mapping[str, Any]) -> tuple[RunCon
     shape = shape_of(config)
     if isinstance(shape, Unplanned):
         return _without_plan(config, shape)[0], shape.reason
-    lengths, room = Lengths.at_most(config.max_length), device.available_bytes
+    lengths, room = Lengths.of_text(counts, config.max_length), device.available_bytes
     found = fitted(config, shape, room, lengths, device.kind, _fixed(config, named_settings(options)))
     fit = found.config
     return fit, MemoryReport(

@@ -8,7 +8,7 @@ import msgspec
 
 from kto_tui.cli.attach import watch
 from kto_tui.cli.request import check, settings_of
-from kto_tui.cli.screen import has_screen, raise_if_refused
+from kto_tui.cli.screen import has_screen, raise_if_refused, warn
 from kto_tui.core.config import RunConfig
 from kto_tui.core.directory import RunDirectory
 from kto_tui.core.errors import WRONG_REQUEST, UserError
@@ -26,7 +26,7 @@ def start(options: Mapping[str, Any]) -> int:
     config = settings_of(options)
     if options["no_ui"] or not has_screen():
         directory = check_output_dir(config)
-        return _in_foreground(check(config).config, directory)
+        return _in_foreground(_checked(config, options), directory)
     if _is_taken(config):
         match _ask(config):
             case "resume":
@@ -40,10 +40,23 @@ def start(options: Mapping[str, Any]) -> int:
             case _:
                 return 0
     directory = check_output_dir(config)
-    config = check(config).config
+    config = _checked(config, options)
     create(config, directory)
     start_detached(directory, config.resume_from_checkpoint, allow_changed=config.allow_changed_settings)
     return watch(directory, config)
+
+
+def _checked(config: RunConfig, options: Mapping[str, Any]) -> RunConfig:
+    """The settings that will run, with a micro-batch that fits. Raises UserError."""
+    from kto_tui.cli.planning import fit_request, named_settings
+    from kto_tui.sizing.lengths import Lengths
+
+    request = check(config)
+    lengths = Lengths.of_text(request.data, config.max_length)
+    fitting, notes = fit_request(request.config, named_settings(options), lengths)
+    for note in notes:
+        warn(note)
+    return fitting
 
 
 def supervise(run_dir: str, resume_from: str | None, *, allow_changed: bool = False) -> int:

@@ -10,6 +10,11 @@ from kto_tui.sizing.devices import Device
 from kto_tui.sizing.fitting import Advice
 from kto_tui.sizing.memory import MemoryPlan, in_words
 
+_ORIGINS = {
+    "tokens": "longest of the data",
+    "bytes": "at most, by the bytes of the data's text",
+    "max_length": "max_length",
+}
 _PARTS: tuple[Side, ...] = ("left", "right", "left")
 _PAIRS: tuple[Side, ...] = ("left", "left")
 _GIB = 1 << 30
@@ -71,7 +76,7 @@ def _verdict(report: MemoryReport) -> str:
 def _facts(report: MemoryReport) -> list[tuple[str, str]]:
     plan = report.plan
     length = f"{plan.lengths.longest:,} tokens"
-    source = "longest of the data" if plan.lengths.known else "max_length: nothing is tokenized yet"
+    source = _ORIGINS[plan.lengths.origin]
     share = 100 * plan.trainable / plan.parameters
     batch, longest = report.largest_batch, report.largest_length
     seconds = report.seconds_a_step

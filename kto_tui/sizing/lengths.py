@@ -2,19 +2,24 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
+
+from kto_tui.core.counts import Counts
+
+_BYTES_A_TOKEN = 2  # At least, in nearly all text: English has 4, Chinese 2 to 4.
 
 
 @dataclass(frozen=True)
 class Lengths:
     """The longest row as it is passed through the model, in tokens, and how many of them are answer.
 
-    Rows of like length share a block, so the largest block has `longest` in each of its rows. `known`:
-    whether that was read from the data, or is no more than what --max-length allows.
+    Rows of like length share a block, so the largest block has `longest` in each of its rows. `origin`: what
+    that was taken from: tokens that were counted, the bytes of the data's text, or --max-length alone.
     """
 
     longest: int
     answer: int
-    known: bool = False
+    origin: Literal["tokens", "bytes", "max_length"] = "max_length"
 
     @classmethod
     def at_most(cls, max_length: int) -> "Lengths":
@@ -28,8 +33,16 @@ class Lengths:
             return cls.at_most(max_length)
         # A row's mismatched answer may be the longest one, behind the longest prompt.
         longest = max(2, min(max_length, int(prompt["max"] + answer["max"])))
-        return cls(longest, max(1, min(longest, int(answer["max"]))), known=True)
+        return cls(longest, max(1, min(longest, int(answer["max"]))), "tokens")
+
+    @classmethod
+    def of_text(cls, counts: Counts, max_length: int) -> "Lengths":
+        """At most, before anything is tokenized; without any text as `at_most`."""
+        if not counts.longest_bytes:
+            return cls.at_most(max_length)
+        longest = min(max_length, counts.longest_bytes // _BYTES_A_TOKEN + 2)
+        return cls(longest, min(longest, counts.longest_answer_bytes // _BYTES_A_TOKEN + 2), "bytes")
 
     def cut(self, length: int) -> "Lengths":
         """The same data at another --max-length."""
-        return Lengths(length, min(length, self.answer), self.known)
+        return Lengths(length, min(length, self.answer), self.origin)

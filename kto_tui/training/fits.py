@@ -1,7 +1,6 @@
 """Whether a run will fit, said before gigabytes are loaded."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -17,20 +16,16 @@ from kto_tui.sizing.memory import Kind
 from kto_tui.sizing.shape import ModelShape, UnknownShape
 
 
-def memory_alert(
-    config: RunConfig, model_folder: Path, prompt_lengths: Sequence[int], answer_lengths: Sequence[int]
-) -> AlertRaised | None:
+def memory_alert(config: RunConfig, model_folder: Path, lengths: Lengths) -> AlertRaised | None:
     """A warning where the plan says that the run needs more memory than is there; None where it fits.
 
-    Lengths: (rows,) tokens, uncut; none where the data are not tokenized yet. None, too, for a model that no
-    plan can be made for.
+    None, too, for a model that no plan can be made for.
     """
     try:
         shape = ModelShape.from_config(json.loads((model_folder / "config.json").read_text(encoding="utf-8")))
     except (OSError, UnknownShape, ValueError, AttributeError, RecursionError):
         return None
     kind, available = _device()
-    lengths = _lengths(config, prompt_lengths, answer_lengths)
     plan = planned(shape, config, lengths, kind, available)
     if plan.total_bytes <= available:
         return None
@@ -61,19 +56,11 @@ def batch_alert(config: RunConfig) -> AlertRaised | None:
         kind="batch_halved",
         severity="info",
         message=(
-            f"micro-batches of {config.batch_size} rows instead of the preset's {batch}, which would not fit;"
+            f"micro-batches of {config.batch_size} rows instead of the preset's {batch}, to fit the memory;"
             f" {config.gradient_accumulation_steps} of them a step"
         ),
-        advice=f"A step has {rows} rows as before, and the result is the same.",
+        advice=f"A step has {rows} rows as before.",
     )
-
-
-def _lengths(config: RunConfig, prompts: Sequence[int], answers: Sequence[int]) -> Lengths:
-    if not len(prompts):
-        return Lengths.at_most(config.max_length)
-    longest = max(int(a) + int(b) for a, b in zip(prompts, answers, strict=True))
-    longest = max(2, min(config.max_length, longest))
-    return Lengths(longest, max(1, min(longest, int(max(answers)))), known=True)
 
 
 def _device() -> tuple[Kind, int]:

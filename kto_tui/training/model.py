@@ -58,9 +58,10 @@ class Base:
 def load_base(
     config: RunConfig,
     report: Report,
-    on_tokenizer: Callable[[PreTrainedTokenizerBase], None] = lambda _: None,
+    on_tokenizer: Callable[[PreTrainedTokenizerBase, Path], None] = lambda *_: None,
 ) -> Base:
-    """Find and load `config.model`; the tokenizer is handed over as soon as it is there.
+    """Find and load `config.model`; the tokenizer and the model's folder are handed over as soon
+    as they are there.
 
     Raises UserError when the model cannot be had, is none that can be trained here, or has not the layers or
     the chat template that `config` names.
@@ -74,7 +75,7 @@ def load_base(
         tokenizer = load_tokenizer(config, source.folder, settings)
         quantization = choose_quantization(config, settings)
         choose_targets(config, _skeleton(settings))  # A wrong name is told before the weights are loaded.
-    on_tokenizer(tokenizer)
+    on_tokenizer(tokenizer, source.folder)
     with _blaming_files(config.model, *_NOT_LOADED):
         model = _load_weights(config, source.folder, quantization)
     targets = choose_targets(config, model)

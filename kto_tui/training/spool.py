@@ -128,6 +128,11 @@ class RowSpool(Sequence[Row]):
         return np.arange(len(self)) if self._chosen is None else self._chosen
 
     @property
+    def longest_bytes(self) -> int:
+        """The most bytes that a row takes as `encoded`; 0 without rows."""
+        return int(self._of(np.diff(np.frombuffer(self._begins, dtype=np.int64))).max(initial=0))
+
+    @property
     def labels(self) -> NDArray[np.bool_]:
         return self._of(np.frombuffer(self._labels, dtype=np.int8)).astype(np.bool_)
 

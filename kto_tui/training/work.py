@@ -7,14 +7,16 @@ from pathlib import Path
 
 import datasets
 import transformers
-from transformers import PrinterCallback
+from transformers import PreTrainedTokenizerBase, PrinterCallback
 
 from kto_tui.core.config import RunConfig, evaluates
+from kto_tui.core.counts import Counts
 from kto_tui.core.datareport import DataReport
 from kto_tui.core.directory import RunDirectory
 from kto_tui.core.events import AlertRaised, DataReady, DataReported, ModelLoaded, StageChanged
 from kto_tui.core.manifest import problem_of
 from kto_tui.core.schedule import total_steps
+from kto_tui.sizing.lengths import Lengths
 from kto_tui.training.alerts import final_is_best
 from kto_tui.training.arguments import kto_config, lora_config
 from kto_tui.training.caches import open_reference_cache
@@ -22,6 +24,7 @@ from kto_tui.training.callback import StepBoundary
 from kto_tui.training.dataset import Prepared, split_rows
 from kto_tui.training.early import EarlyStopping
 from kto_tui.training.final import write_final_model
+from kto_tui.training.fits import batch_alert, memory_alert
 from kto_tui.training.going_on import check_checkpoint, check_identity
 from kto_tui.training.identity import resolved
 from kto_tui.training.memory import free_bytes
@@ -60,7 +63,12 @@ class Work:
         read = self._read_rows()
         sitting.steering.end_before_first_step()
         with contextlib.closing(Preparing(sitting, read)) as preparing:
-            base = load_base(self._config, sitting.progress("loading_model"), preparing.begin)
+
+            def begin(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+                preparing.begin(tokenizer)
+                self._say_what_fits(folder, read["train"].rows.longest_bytes)
+
+            base = load_base(self._config, sitting.progress("loading_model"), begin)
             self._report_model(base)
             sitting.steering.end_before_first_step()
             endless = read["train"].rows.holds_text and base.tokenizer.eos_token is None
@@ -87,6 +95,14 @@ class Work:
             train, held_out = split_rows(whole.rows, config.eval_fraction, config.seed)
             read = {"train": whole.part(train), "eval": whole.part(held_out)}
         return read
+
+    def _say_what_fits(self, folder: Path, longest_bytes: int) -> None:
+        """Before the weights are loaded, and again only where it may have changed."""
+        counts = Counts(longest_bytes=longest_bytes, longest_answer_bytes=longest_bytes)
+        lengths = Lengths.of_text(counts, self._config.max_length)
+        for alert in (batch_alert(self._config), memory_alert(self._config, folder, lengths)):
+            if alert is not None:
+                self._sitting.emitter.emit(alert)
 
     def _report_model(self, base: Base) -> None:
         self._sitting.emitter.emit(

@@ -112,7 +112,10 @@ def write_model(folder: Path, **changes: object) -> str:
 
 def test_plan_of_a_large_model_on_a_small_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = write_model(tmp_path / "model")
+    rows = [{"prompt": "a" * 9000, "completion": "b", "label": good} for good in (True, False)]
+    Path("long.jsonl").write_text("\n".join(map(json.dumps, rows)))
     asked = ["--model", model, "--max-length", "2048", "--quantization", "nf4", "--lora-rank", "64"]
+    asked += ["--dataset", "long.jsonl"]
     big = plan(capsys, *asked, "--batch-size", "auto", "--gpu", "RTX 3090")
     assert "FITS" in big
     assert "7.25 billion" in big
@@ -121,6 +124,7 @@ def test_plan_of_a_large_model_on_a_small_gpu(tmp_path: Path, capsys: pytest.Cap
     assert "DOES NOT FIT" in small
     assert "to change first:" in small
     assert "largest micro-batch:  none" in small
+    assert "2,048 tokens (at most, by the bytes of the data's text)" in small
     for line in (big + small).splitlines():
         assert len(line) <= 80, line
 

@@ -80,7 +80,7 @@ def case(family: str = "llama", **values: Any) -> Case:
 
 def planned_bytes(tried: Case) -> int:
     """What the plan says, without the process's own share, which the allocator does not see."""
-    lengths = Lengths(tried.prompt + tried.answer, tried.answer, known=True)
+    lengths = Lengths(tried.prompt + tried.answer, tried.answer, "tokens")
     shape = ModelShape.from_config(_config(tried).to_dict())
     return estimate(shape, _settings(tried), lengths, "cpu").total_bytes - HOST_BYTES
 

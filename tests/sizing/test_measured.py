@@ -7,7 +7,8 @@ import pytest
 
 from tests.sizing.measuring import Case, case, measured_bytes, planned_bytes
 
-AIM = 0.15
+# Where layers are computed again, peaks differ by a tenth from run to run.
+AIM = {False: 0.1, True: 0.15}
 
 
 @pytest.mark.parametrize(
@@ -32,4 +33,4 @@ AIM = 0.15
     ids=Case.describe,
 )
 def test_the_plan_is_what_a_step_takes(tried: Case) -> None:
-    assert planned_bytes(tried) == pytest.approx(measured_bytes(tried), rel=AIM)
+    assert planned_bytes(tried) == pytest.approx(measured_bytes(tried), rel=AIM[tried.checkpointing])

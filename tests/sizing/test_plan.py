@@ -104,6 +104,6 @@ def test_experts_stay_unpacked_and_count_as_weights() -> None:
 
 def test_lengths_of_a_report() -> None:
     known = Lengths.of({"max": 300.0}, {"max": 200.0}, 1024)
-    assert (known.longest, known.answer, known.known) == (500, 200, True)
+    assert (known.longest, known.answer, known.origin) == (500, 200, "tokens")
     assert Lengths.of({"max": 3000.0}, {"max": 200.0}, 1024).longest == 1024
     assert Lengths.of({}, {}, 1024) == Lengths.at_most(1024)
