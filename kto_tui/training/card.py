@@ -16,7 +16,7 @@ VERSIONS_OF = ("kto-tui", "trl", "transformers", "peft", "torch", "bitsandbytes"
 _SETTINGS = (
     *("loss_type", "beta", "kl_scope", "class_weights", "learning_rate", "lr_scheduler_type", "warmup_ratio"),
     *("weight_decay", "max_grad_norm", "optim", "batch_size", "gradient_accumulation_steps", "max_length"),
-    *("num_epochs", "quantization", "dtype", "lora_rank", "lora_alpha", "lora_dropout"),
+    *("num_epochs", "max_steps", "quantization", "dtype", "lora_rank", "lora_alpha", "lora_dropout"),
     *("lora_target_modules", "seed"),
 )
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+\Z")
@@ -149,9 +149,9 @@ def _data(config: RunConfig, data: DataReport | None) -> list[str]:
     if data.truncated:
         counts[f"cut to {data.max_length} tokens"] = data.truncated
     counts |= {f"dropped: {reason}": rows for reason, rows in data.dropped.items() if rows}
-    for part, tokens in (("prompt", data.prompt_tokens), ("answer", data.completion_tokens)):
+    for part, tokens in (("a prompt", data.prompt_tokens), ("an answer", data.completion_tokens)):
         if tokens:
-            counts[f"tokens of a {part}"] = ", ".join(f"{name} {count:g}" for name, count in tokens.items())
+            counts[f"tokens of {part}"] = ", ".join(f"{name} {count:g}" for name, count in tokens.items())
     return ["## Data", "", *_rows(heads, sources), *_rows(["", ""], counts.items())]
 
 

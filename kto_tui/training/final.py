@@ -34,17 +34,17 @@ def write_final_model(
     trainer.require_finite()
     with writing("final_model", sitting.directory.path):
         training = training_sections(
-            sitting.config, step=step, logs=_logs(sitting, trainer), examples=examples, data=data
+            sitting.config, step=step, logs=_logs(sitting, trainer, step), examples=examples, data=data
         )
         return _write(sitting, trainer, source, training)
 
 
-def _logs(sitting: Sitting, trainer: SteeredTrainer) -> Logs:
-    """What the run has logged, over all its sittings."""
+def _logs(sitting: Sitting, trainer: SteeredTrainer, step: int) -> Logs:
+    """What the run has logged up to the step, over all its sittings."""
     logs: Logs = trainer.state.log_history
-    if logs or sitting.resumed is None:
-        return logs
-    return log_history(sitting.resumed)  # There was nothing left to train.
+    if not logs and sitting.resumed is not None:
+        logs = log_history(sitting.resumed)  # There was nothing left to train.
+    return [entry for entry in logs if entry.get("step", 0) <= step]
 
 
 def _write(sitting: Sitting, trainer: SteeredTrainer, source: Source, training: str) -> Path:

@@ -67,7 +67,8 @@ def test_the_final_model_is_the_best_one(stopped: Sitting) -> None:
     card = (stopped.output / "final_model" / "README.md").read_text(encoding="utf-8")
     assert "for 2 steps" in card
     best = last_metrics(stopped.output / "checkpoint-2")
-    assert f"| loss | {best['loss']:.4f} |" in card
+    assert f"| 2 | {best['loss']:.4g} |" in card
+    assert "\n| 3 | " not in card
 
 
 @pytest.mark.parametrize("save_steps", [100, 1])
