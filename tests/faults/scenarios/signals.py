@@ -122,7 +122,7 @@ def _stuck(run: Run) -> list[AlertRaised]:
 _LOADING = in_stage("loading_model")
 
 SCENARIOS = (
-    Scenario("signals", hang_up_and_checkpoint_and_terminate, short=True),
+    Scenario("signals", hang_up_and_checkpoint_and_terminate),
     Scenario("sigterm-grace-saving", functools.partial(sigterm, STAGING, GRACE_SECONDS)),
     Scenario("sigterm-grace-loading", functools.partial(sigterm, _LOADING, GRACE_SECONDS)),
     Scenario("sigterm", functools.partial(sigterm, at_step(8), None)),

@@ -119,7 +119,7 @@ SCENARIOS = (
     Scenario("two-starts", two_at_once, short=True),
     Scenario("starts-killed", killed_starting, kills=5),
     Scenario("resumes-killed-early", killed_resuming_early, kills=4),
-    Scenario("stale-lock-torn-line", crash_and_all_of_it, short=True),
+    Scenario("stale-lock-torn-line", crash_and_all_of_it),
     Scenario("stale-lock", stale_lock),
     Scenario("torn-journal", torn_journal),
     Scenario("newer-journal", newer_journal),

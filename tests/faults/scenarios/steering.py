@@ -74,7 +74,7 @@ _LOADING, _EVALUATING = in_stage("loading_model"), in_stage("evaluating")
 _PREPARING = in_stage("preparing_data")
 
 SCENARIOS = (
-    Scenario("stop-loading", functools.partial(steered, "stop", _LOADING, False), short=True),
+    Scenario("stop-loading", functools.partial(steered, "stop", _LOADING, False)),
     Scenario("stop-caching", functools.partial(steered, "stop", _PREPARING, False)),
     Scenario("stop-evaluating", functools.partial(steered, "stop", _EVALUATING, True)),
     Scenario("stop-saving", functools.partial(steered, "stop", STAGING, False)),
