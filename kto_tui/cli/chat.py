@@ -1,5 +1,6 @@
 """`kto-tui chat`: the same questions to the base and to the tuned model, side by side in the terminal."""
 
+import io
 import shutil
 import signal
 import sys
@@ -10,7 +11,7 @@ from typing import Any
 import msgspec
 
 from kto_tui.cli.columns import SIDE_BY_SIDE, OneAfterTheOther, SideBySide, View
-from kto_tui.cli.helper import Helper, HelperDied, show_waiting
+from kto_tui.cli.helper import Helper, HelperDied, Told, ended_by_signals, show_waiting
 from kto_tui.cli.screen import say, warn
 from kto_tui.core.errors import UserError
 from kto_tui.insight.text import clean_text
@@ -28,7 +29,7 @@ def chat(options: Mapping[str, Any]) -> int:
     """Talk until the user leaves or all prompts are answered. Returns the exit code. Raises UserError."""
     request = _request(options)
     try:
-        with held_trained(options["run_dir"]) as trained:
+        with ended_by_signals(), held_trained(options["run_dir"]) as trained:
             _talk(options, request, trained)
     except HelperDied as death:
         warn(f"chat failed: {death}")
@@ -64,6 +65,7 @@ class Conversation:
     def __init__(self, helper: Helper, trained: Trained) -> None:
         self._helper = helper
         self._told = helper.told()
+        self._base = trained.base
         self._headings = {
             "base": f"base: {clean_text(str(trained.config.model))}",
             "tuned": f"tuned: {trained.name}",
@@ -78,9 +80,20 @@ class Conversation:
                 show_waiting(told)
             elif told["kind"] == "ready":
                 show_waiting(None)
-                if not told["template"]:
-                    warn("the model has no chat template: it goes on with your text as it stands")
+                self._tell_ready(told)
                 return
+
+    def _tell_ready(self, told: Told) -> None:
+        """What is not as the user may think."""
+        if not told["template"]:
+            warn("the model has no chat template: it goes on with your text as it stands")
+        here = (told["quantization"], told["dtype"])
+        if self._base and here != (self._base.quantization, self._base.dtype):
+            warn(
+                f"the run trained on the base in {self._base.dtype}, quantization {self._base.quantization} "
+                f"({self._base.device}); here it is {told['dtype']}, quantization {told['quantization']} "
+                f"({told['device']}), and answers may differ a little"
+            )
 
     def reset(self) -> None:
         """Forget what was said."""
@@ -88,6 +101,7 @@ class Conversation:
 
     def ask(self, text: str) -> bool:
         """Have both answer, and show it. False where there is no answer to this."""
+        text = _whole(text)
         turns = {who: [*said, {"role": "user", "content": text}] for who, said in self._turns.items()}
         view, together = self._view()
         answers = dict.fromkeys(_WHO, "")
@@ -98,7 +112,10 @@ class Conversation:
                     case "piece":
                         answers[told["who"]] += told["text"]
                         view.add(told["who"], told["text"])
+                    case "over":
+                        view.ended(told["who"])
                     case "unanswered":
+                        view.end()
                         warn(told["message"])
                         return False
                     case "answered":
@@ -147,6 +164,8 @@ def _ask_all(conversation: Conversation, prompts: Sequence[str]) -> None:
 def _ask_around(conversation: Conversation) -> None:
     """Question and answer until the end of the input."""
     typed = sys.stdin.isatty()
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
     if typed:
         with suppress(ImportError):
             import readline  # noqa: F401  Line editing and history.
@@ -169,7 +188,8 @@ def _ask_around(conversation: Conversation) -> None:
 def _read(typed: bool) -> str | None:
     """The next line; None at the end of the input."""
     if not typed:
-        return next((line.rstrip("\n") for line in sys.stdin), None)
+        line = sys.stdin.readline()
+        return line.rstrip("\n") if line else None
     while True:
         try:
             return input("\nyou> ")
@@ -178,6 +198,11 @@ def _read(typed: bool) -> str | None:
             return None
         except KeyboardInterrupt:  # The line that was begun is dropped.
             _write("\n" + _HELP)
+
+
+def _whole(text: str) -> str:
+    """The text with a mark for each character that no tokenizer takes: a byte that was no UTF-8."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _show_endings(ended: Mapping[str, str]) -> None:

@@ -1,10 +1,12 @@
 """`kto-tui check-data`: what rated data holds, what is wrong with it, and a file without that."""
 
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,6 +16,7 @@ from kto_tui.core.resolve import read_settings, resolve
 from kto_tui.data.survey.checking import Checked, check
 from kto_tui.data.survey.fixing import check_target
 from kto_tui.data.survey.talk import Doing, Done, Refused, Request, decode, encode
+from kto_tui.data.wording import listed
 from kto_tui.models.check import local_folder
 from kto_tui.report.data_report import format_checked
 from kto_tui.report.frame import Frame
@@ -73,6 +76,8 @@ def _fixed_lines(checked: Checked) -> list[str]:
     if fixed.cleaned:
         lines.append(f"cleaned {fixed.cleaned:,} records of byte order marks, NUL and other controls")
     lines += [f"left out {count:,}: {reason}" for reason, count in fixed.left_out.items()]
+    if fixed.weighted:
+        lines.append(f"each row is in it once: {listed(fixed.weighted)} has no weight any more")
     if checked.bad["train"].broken_off:
         lines.append("rows after the place where a file breaks off are not in it")
     return lines
@@ -118,24 +123,54 @@ def _in_child(config: RunConfig, fix: Path | None, status: _Status) -> Checked:
     status.say("starting the tokenizer ...")
     request = encode(Request(config=config, fix=str(fix) if fix is not None else None))
     with tempfile.TemporaryFile() as log:
-        child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "kto_tui.training.survey"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-        )
-        try:
+        with _counting(log) as child:
             assert child.stdin is not None
-            child.stdin.write(request)
-            child.stdin.close()
+            with suppress(BrokenPipeError):  # It died: that is told below, with what it said.
+                child.stdin.write(request)
+                child.stdin.close()
             if (checked := _listen(child, status)) is not None:
                 return checked
             child.wait()
-        finally:
-            _end(child)
         raise UserError(
             f"the process that counts tokens died (exit code {child.returncode}){_last_line(log)}"
         )
+
+
+@contextmanager
+def _counting(log: IO[bytes]) -> Iterator["subprocess.Popen[bytes]"]:
+    """The process with the tokenizer, which has ended when this ends.
+
+    Ctrl-C waits while it is started: within Popen, the interrupt would leave a process that nobody knows of.
+    """
+    child = None
+    try:
+        with _interrupted_later():
+            child = subprocess.Popen(
+                [sys.executable, "-P", "-m", "kto_tui.training.survey"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
+        yield child
+    finally:
+        if child is not None:
+            _end(child)
+
+
+@contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """Hold Ctrl-C back until the end. A mask would not do: it is one thread's, and numpy has others."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    caught: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if caught:
+        raise KeyboardInterrupt
 
 
 def _listen(child: "subprocess.Popen[bytes]", status: _Status) -> Checked | None:
@@ -153,6 +188,7 @@ def _listen(child: "subprocess.Popen[bytes]", status: _Status) -> Checked | None
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:
+    assert child.stdin is not None
     assert child.stdout is not None
     child.terminate()
     try:
@@ -161,6 +197,8 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
         child.kill()
         child.wait()
     child.stdout.close()
+    with suppress(BrokenPipeError):
+        child.stdin.close()
 
 
 def _last_line(log: IO[bytes]) -> str:

@@ -19,6 +19,9 @@ class View(Protocol):
     def add(self, who: str, text: str) -> None:
         """An answer has grown by this."""
 
+    def ended(self, who: str) -> None:
+        """This answer grows no more."""
+
     def end(self) -> None:
         """No answer grows any more."""
 
@@ -48,7 +51,6 @@ class OneAfterTheOther:
     def __init__(self, write: Write, headings: Mapping[str, str], width: int | None = None) -> None:
         self._write = write
         self._width = width
-        self._line = ""
         self._headings = headings
         self._shown: list[str] = []
         self._in_line, self._line = False, ""
@@ -65,6 +67,9 @@ class OneAfterTheOther:
         lines = wrapped(self._line + harmless(text), self._width - 1)
         self._write(_CLEAR + "\n".join(lines))
         self._line = lines[-1]
+
+    def ended(self, who: str) -> None:
+        pass  # What comes next has a heading of its own.
 
     def end(self) -> None:
         for who in self._headings:
@@ -97,6 +102,7 @@ class SideBySide:
         # A full last column would have the terminal begin a line of its own.
         self._width = (width - 1 - 3 * (len(headings) - 1)) // len(headings)
         self._lines: dict[str, list[str]] = {who: [""] for who in headings}
+        self._growing = set(headings)
         self._rows = 0
         write(self._row(list(headings.values())) + "\n")
         line, cross = ("─", "─┼─") if unicode else ("-", "-+-")
@@ -106,11 +112,20 @@ class SideBySide:
         lines = self._lines[who]
         last = lines.pop()
         lines += wrapped(last + harmless(text), self._width)
-        self._draw(min(len(known) - 1 for known in self._lines.values()))
+        self._draw_whole()
+
+    def ended(self, who: str) -> None:
+        self._growing.discard(who)
+        self._draw_whole()
 
     def end(self) -> None:
         self._draw(max(len(known) for known in self._lines.values()))
         self._write(_CLEAR)
+
+    def _draw_whole(self) -> None:
+        """Write the rows that only answers that have ended could still change."""
+        if self._growing:
+            self._draw(min(len(self._lines[who]) - 1 for who in self._growing))
 
     def _draw(self, whole: int) -> None:
         """Write the rows up to `whole`, and the one after it for the time being."""

@@ -45,7 +45,7 @@ def _add_data_commands(commands: Any, shared: dict[str, Any]) -> None:
     check.add_argument("source", nargs="*", metavar="FILE", help="rated rows, as for --dataset")
     check.add_argument("--fix", metavar="FILE", help="write the rows that can be trained on there, as .jsonl")
     check.add_argument("--config", metavar="FILE", help="YAML with any of these settings as keys")
-    add_settings(check, ("Model", "Data"))
+    add_settings(check, ("Model", "Data"), without=("eval_fraction",))
     export = commands.add_parser("export-config", help="the same run in another trainer's words", **shared)
     export.add_argument("run_dir", nargs="?", metavar="RUN_DIR", help="a run (or give settings as options)")
     export.add_argument("--to", choices=("trl",), required=True, help="whose words")

@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 
-from kto_tui.cli.helper import Helper, HelperDied, Told, show_waiting
+from kto_tui.cli.helper import Helper, HelperDied, Told, ended_by_signals, show_waiting
 from kto_tui.cli.screen import say, warn
 from kto_tui.core.errors import UserError, printable
 from kto_tui.core.sizes import format_size
+from kto_tui.models.merged import merged_dtype
 from kto_tui.run.trained import Trained, held_trained
 
 _MODULE = "kto_tui.training.merging"
@@ -22,7 +23,7 @@ def export(options: Mapping[str, Any]) -> int:
     """Export as asked, and say what was written. Returns the exit code. Raises UserError."""
     request = _request(options)
     try:
-        with held_trained(options["run_dir"]) as trained:
+        with ended_by_signals(), held_trained(options["run_dir"]) as trained:
             _export(options, request, trained)
     except HelperDied as death:
         warn(f"export failed: {death}")
@@ -32,17 +33,40 @@ def export(options: Mapping[str, Any]) -> int:
 
 def _export(options: Mapping[str, Any], request: dict[str, Any], trained: Trained) -> None:
     if request.pop("merges"):
-        request["to"] = str(_target(options.get("to"), trained))
+        request |= _place(options, request, trained)
     for note in trained.notes:
         warn(note)
     say(f"Exporting {trained.name}")
-    request |= {"config": msgspec.to_builtins(trained.config), "adapter": str(trained.adapter.resolve())}
+    if request.get("merged"):
+        say(f"Merged before: {printable(request['to'])} ({request['merged']})")
+    request |= {
+        "config": msgspec.to_builtins(trained.config),
+        "adapter": str(trained.adapter.resolve()),
+        "used": _used(trained),
+    }
+    _carry_out(request, trained)
+
+
+def _carry_out(request: dict[str, Any], trained: Trained) -> None:
+    merged = request["to"] if request.get("merged") else None
     with Helper(_MODULE, request) as helper:
         try:
             for told in helper.told():
                 _tell(told, trained)
+                merged = told["folder"] if told["kind"] == "merged" else merged
+        except (KeyboardInterrupt, SystemExit):
+            show_waiting(None)
+            if merged and request["gguf"]:
+                warn(f"stopped; the merged model is in {merged}: the same command goes on from it")
+            raise
         finally:
             show_waiting(None)
+
+
+def _used(trained: Trained) -> dict[str, str]:
+    """What the card says that the run has trained on."""
+    base = trained.base
+    return {"quantization": base.quantization, "dtype": base.dtype} if base else {}
 
 
 def _request(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,10 +91,21 @@ def _request(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _target(given: str | None, trained: Trained) -> Path:
-    """Where the merged model goes. Raises UserError if something is there."""
+def _place(options: Mapping[str, Any], request: Mapping[str, Any], trained: Trained) -> dict[str, str]:
+    """Where the merged model goes, or lies already, for a conversion. Raises UserError."""
+    given = options.get("to")
     beside = trained.config.output_dir or trained.adapter.resolve().parent
     target = Path(os.path.abspath(os.path.expanduser(given) if given else Path(beside, _MERGED)))
+    if request["gguf"] and not options.get("merge") and target.is_dir():
+        lies = merged_dtype(target, trained.adapter, trained.config.model)
+        if lies and request["dtype"] in (None, lies):
+            return {"to": str(target), "merged": lies}
+    _check_target(target)
+    return {"to": str(target)}
+
+
+def _check_target(target: Path) -> None:
+    """Raises UserError if something is there, or nothing can be made there."""
     if os.path.lexists(target):
         raise UserError(
             f"--to {printable(str(target))}: it is there already; delete it, or name another folder"
@@ -78,7 +113,6 @@ def _target(given: str | None, trained: Trained) -> Path:
     existing = next(part for part in target.parents if os.path.lexists(part))
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"--to {printable(str(target))}: no folder can be made in {printable(str(existing))}")
-    return target
 
 
 def _tell(told: Told, trained: Trained) -> None:
@@ -89,6 +123,8 @@ def _tell(told: Told, trained: Trained) -> None:
             _tell_merged(told, trained)
         case "converted":
             say(f"GGUF: {told['path']} ({format_size(told['bytes'])})")
+        case "noted":
+            warn(told["message"])
         case "published":
             say(f"On the hub ({'public' if told['public'] else 'private'}): {told['url']}")
 
@@ -96,11 +132,18 @@ def _tell(told: Told, trained: Trained) -> None:
 def _tell_merged(told: Told, trained: Trained) -> None:
     dtype = told["dtype"]
     say(f"Merged model: {told['folder']} ({dtype}, {format_size(told['bytes'])})")
-    if trained.config.quantization in ("nf4", "int8"):
-        trained_on = f"The run trained on the base in {trained.config.quantization}"
+    packed = trained.base.quantization if trained.base else trained.config.quantization
+    if packed in ("nf4", "int8"):
+        trained_on = f"The run trained on the base in {packed}"
         say(f"{trained_on}; it is merged into the base's own weights, which were not quantized.")
-    kept = math.floor(told["kept"] * 1000) / 10
-    say(f"Checked: it loads and computes what base and adapter do; {dtype} holds {kept:g}% of the change.")
+    say(
+        f"Checked: loaded again, its logits for {told['probes']} tokens are off those of base and adapter in "
+        f"{dtype} by {100 * told['off']:.2g}% of their spread."
+    )
+    if told["kept"] is None:
+        warn("the adapter changes nothing: the merged model is the base")
+        return
+    say(f"{dtype} holds {math.floor(told['kept'] * 1000) / 10:g}% of what the training changed.")
     if told["lost"]:
         warn(
             f"the training changed the weights by less than {dtype} can tell: most of it is lost in the "

@@ -2,11 +2,12 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, Self
 
 from kto_tui.core.errors import UserError, printable
@@ -27,6 +28,22 @@ def show_waiting(told: Told | None) -> None:
     done = f" {100 * told['done'] // told['total']}%" if told and told["total"] else ""
     sys.stderr.write(f"\r\x1b[K{clean_text(told['detail'])}{done} …" if told else "\r\x1b[K")
     sys.stderr.flush()
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end what is done in the way that an exit does: what it has put aside is removed."""
+
+    def end(number: int, _: object) -> None:
+        sys.exit(128 + number)
+
+    heeded = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]  # nohup
+    before = {number: signal.signal(number, end) for number in heeded}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Helper:

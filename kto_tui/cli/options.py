@@ -1,7 +1,7 @@
 """The settings of a run as options of the command line."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from kto_tui.core.config import GROUPS, START_ONLY, settings
@@ -17,11 +17,13 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, GROUPS)
 
 
-def add_settings(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
-    """The settings of these groups, as options."""
+def add_settings(
+    parser: argparse.ArgumentParser, names: Sequence[str], without: Collection[str] = ()
+) -> None:
+    """The settings of these groups, as options, but for some."""
     groups = {name: parser.add_argument_group(name) for name in names}
     for setting in settings().values():
-        if setting.doc.group in groups:
+        if setting.doc.group in groups and setting.name not in without:
             _add_setting(groups[setting.doc.group], setting)
 
 

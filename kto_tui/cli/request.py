@@ -17,11 +17,12 @@ from kto_tui.cli.screen import warn
 from kto_tui.cli.tracking import check_trackers
 from kto_tui.core.config import SAMPLE_DATASET, RunConfig
 from kto_tui.core.counts import Counts
-from kto_tui.core.errors import UserError
+from kto_tui.core.errors import UserError, printable
 from kto_tui.core.mixture import joined, split_sources
 from kto_tui.core.resolve import resolve, settings_notes
 from kto_tui.core.schedule import held_out_rows
 from kto_tui.core.setting import NO_CACHE
+from kto_tui.core.templates import NAMES
 from kto_tui.data import Columns, check_rows
 from kto_tui.models.check import check_model
 
@@ -62,6 +63,7 @@ def check(config: RunConfig) -> Request:
     if config.dataset is None:
         raise UserError(f"no data: give --dataset ID|FILE ({SAMPLE_DATASET} is a small sample)")
     config = _with_absolute_paths(config)
+    _check_template(config.chat_template)
     assert config.model is not None
     assert config.dataset is not None
     data = _count(config.dataset, config)
@@ -130,6 +132,14 @@ def _check_cache(cache: str | None) -> None:
         ) from None
 
 
+def _check_template(chosen: str | None) -> None:
+    """What is in the file is looked at where it is used."""
+    if chosen is not None and chosen not in NAMES and not os.path.isfile(chosen):
+        found = "a folder" if os.path.isdir(chosen) else "no such file, and no such template"
+        wanted = f"expected a Jinja file, or one of {', '.join(NAMES)}"
+        raise UserError(f"--chat-template {printable(chosen)}: found {found}; {wanted}")
+
+
 def _absolute(name: str) -> str:
     """The full path of what lies on this machine; anything else as it is."""
     path = os.path.expanduser(name)
@@ -139,7 +149,11 @@ def _absolute(name: str) -> str:
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
     """Local files and folders by their full path, so that run.yaml means the same from any folder."""
     names = ("model", "eval_dataset", "chat_template")
-    changed = {name: _absolute(value) for name in names if (value := getattr(config, name))}
+    changed = {
+        name: _absolute(value)
+        for name in names
+        if (value := getattr(config, name)) and not (name == "chat_template" and value in NAMES)
+    }
     if config.dataset:
         sources = split_sources(config.dataset)
         changed["dataset"] = joined(tuple(each._replace(name=_absolute(each.name)) for each in sources))

@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from kto_tui.cli.screen import warn
 from kto_tui.core.changes import changed_settings, describe_changes, saved_settings
 from kto_tui.core.compatibility import check_adapter
@@ -17,6 +19,7 @@ from kto_tui.core.errors import UserError
 from kto_tui.core.manifest import PassedOver, newest_whole, problem_of, put_back_replaced
 from kto_tui.core.presets import load_preset
 from kto_tui.core.resolve import read_settings, resolve
+from kto_tui.core.setting import AUTO_BATCH
 from kto_tui.run.lock import in_use, wait_for_worker
 from kto_tui.run.registry import is_alive
 
@@ -44,10 +47,18 @@ def resumed_settings(given: Mapping[str, Any], config_file: Path | None) -> RunC
     asked = {**given, "output_dir": folder, "resume_from_checkpoint": str(checkpoint)}
     base = saved_settings(checkpoint) or {}
     _check_size({**(read_settings(config_file) if config_file else {}), **given}, base)
-    config = resolve(asked, config_file, base)
+    config = _with_batch_of(base, resolve(asked, config_file, base))
     check_adapter(checkpoint, config)
     _check_changes(checkpoint, config)
     return config
+
+
+def _with_batch_of(base: Mapping[str, Any], config: RunConfig) -> RunConfig:
+    """Where the batch is left to the memory plan, it is what that once made of it: the rows stay in step."""
+    if config.batch_size != AUTO_BATCH or base.get("batch_size") in (None, AUTO_BATCH):
+        return config
+    names = ("batch_size", "gradient_accumulation_steps")
+    return msgspec.structs.replace(config, **{name: base[name] for name in names if name in base})
 
 
 def _configured_folder(given: Mapping[str, Any], config_file: Path | None) -> str:

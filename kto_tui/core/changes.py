@@ -21,12 +21,18 @@ from kto_tui.core.directory import RunDirectory
 from kto_tui.core.mixture import split_sources
 from kto_tui.core.resolve import read_settings
 from kto_tui.core.schedule import needs_pairs
-from kto_tui.core.setting import AUTO, shown
+from kto_tui.core.setting import AUTO, AUTO_BATCH, shown
+from kto_tui.core.templates import NAMES
 
 _SOURCES = frozenset({"model", "dataset", "eval_dataset", "chat_template", "reference_cache", "output_dir"})
 
-# How rows are read: no more is left of it in the run than the rows.
-_READING = frozenset({"prompt_column", "completion_column", "label_column", "desirable_at_least"})
+# Where rows are and how they are read: no more is left of it in the run than their tokens.
+_READING = frozenset(
+    {
+        *("prompt_column", "completion_column", "label_column", "desirable_at_least"),
+        *("dataset", "chat_template"),
+    }
+)
 ACCUMULATORS_NAME = "accumulators.json"
 
 
@@ -67,7 +73,7 @@ def changed_settings(checkpoint: Path, config: RunConfig) -> list[Change]:
         harmless |= {"num_epochs"}  # --max-steps wins over it.
     harmless |= _without_effect(before) & _without_effect(config)
     if isinstance(sums.get("data"), str):
-        harmless |= _READING  # The worker compares the rows themselves.
+        harmless |= _READING  # The worker compares the tokens themselves.
     return [
         Change(name, old, new, name in harmless)
         for name in settings()
@@ -80,7 +86,8 @@ def changed_settings(checkpoint: Path, config: RunConfig) -> list[Change]:
 def describe_changes(changes: Iterable[Change]) -> str:
     """Each change on one line together: "--beta 0.1 -> 0.2, --max-steps unset -> 20"."""
     return ", ".join(
-        f"{settings()[change.name].flag} {_worded(change.before)} -> {_worded(change.now)}"
+        f"{settings()[change.name].flag} {_worded(change.name, change.before)}"
+        f" -> {_worded(change.name, change.now)}"
         for change in changes
     )
 
@@ -128,6 +135,10 @@ def _same(name: str, before: Any, now: Any) -> bool:
         return class_weights(before) == class_weights(now)
     if name == "dataset" and None not in (before, now):
         return _same_mixture(before, now)
+    if name == "lora_target_modules":
+        return _names(before) == _names(now)
+    if name == "chat_template" and not {before, now}.isdisjoint(NAMES):
+        return bool(before == now)
     return same_source(before, now) if name in _SOURCES else bool(before == now)
 
 
@@ -139,9 +150,15 @@ def _same_mixture(before: str, now: str) -> bool:
     )
 
 
-def _worded(value: Any) -> str:
+def _names(text: str) -> set[str]:
+    return {part.strip() for part in text.split(",") if part.strip()}
+
+
+def _worded(name: str, value: Any) -> str:
     if value is None:
         return "unset"
+    if name == "batch_size" and value == AUTO_BATCH:
+        return AUTO
     if isinstance(value, bool):
         return "on" if value else "off"
     text = shown(value)

@@ -17,6 +17,7 @@ class SourceRead(msgspec.Struct, frozen=True, kw_only=True):
     """One data set as it was read: its name, the format that was recognized, and what it gave.
 
     `records` are those of the file, `rows` the rated answers in them (two of a pair), times `weight`.
+    `unread` are columns that nothing was read from: the first dozen, then how many more there are.
     """
 
     name: Line
@@ -24,6 +25,7 @@ class SourceRead(msgspec.Struct, frozen=True, kw_only=True):
     records: Count
     rows: Count
     weight: float = 1.0
+    unread: Annotated[tuple[Line, ...], msgspec.Meta(max_length=100)] = ()
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

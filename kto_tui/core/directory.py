@@ -58,6 +58,11 @@ class RunDirectory:
         return self.path / "trackers.json"
 
     @property
+    def tracked(self) -> tuple[Path, ...]:
+        """The folders that trackers make here, where nobody names them others."""
+        return tuple(self.path / name for name in ("wandb", "tensorboard", "mlruns"))
+
+    @property
     def final_model(self) -> Path:
         return self.path / "final_model"
 

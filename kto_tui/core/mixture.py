@@ -42,8 +42,17 @@ def _weighted(part: str) -> Weighted:
 
 
 def joined(sources: tuple[Weighted, ...]) -> str:
-    """The text that split_sources takes apart again."""
-    return ",".join(part.name + ("" if part.weight == 1 else f"={part.weight:g}") for part in sources)
+    """The text that split_sources takes apart again. Raises UserError for a name that it would part."""
+    for name, weight in sources:
+        if "," in name and (len(sources) > 1 or weight != 1):
+            raise UserError(
+                f"--dataset {shown(name)[1:-1]}: found a comma in a path beside others or a weight; "
+                "rename it, since commas part data sets"
+            )
+    return ",".join(
+        part.name + ("" if part.weight == 1 else f"={repr(part.weight).removesuffix('.0')}")
+        for part in sources
+    )
 
 
 def _exists(name: str) -> bool:

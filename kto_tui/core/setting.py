@@ -1,6 +1,7 @@
 """What a setting is to the command line, settings files and messages, and how its values are read."""
 
 import math
+import os
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args
@@ -71,8 +72,10 @@ def convert(setting: Setting, value: Any, where: str) -> Any:
     if setting.name == "class_weights" and not isinstance(value, str):
         # YAML 1.1 reads 1:1.5 as a number to the base of 60.
         raise UserError(f'{where}: found a number; write the weights in quotes: "1:1.5"')
-    if setting.name == "batch_size" and value in (AUTO, AUTO_BATCH):
+    if setting.name == "batch_size" and value == AUTO:
         return AUTO_BATCH
+    if setting.name == "dataset":
+        _check_commas(value, where)
     if setting.name in LISTS and isinstance(value, (list, tuple)) and value:
         value = ",".join(_part(part, setting, where) for part in value)
     if isinstance(value, bool):
@@ -100,6 +103,20 @@ def _part(value: Any, setting: Setting, where: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise UserError(f"{where}: found {shown(value)} in a list; expected {expected(setting)}")
     return value
+
+
+def _check_commas(value: Any, where: str) -> None:
+    """Refuse a file with a comma in its name but where it stands alone: commas part one from the next."""
+    parts = value if isinstance(value, (list, tuple)) else [value]
+    for part in parts:
+        if not isinstance(part, str) or "," not in part or "\0" in part:
+            continue
+        names = (part.rpartition("=")[0], part if len(parts) > 1 else "")
+        if any("," in name and os.path.exists(os.path.expanduser(name)) for name in names):
+            raise UserError(
+                f"{where}: found {shown(part)}, a file with a comma in its name beside others or a weight; "
+                "rename it, since commas part data sets"
+            )
 
 
 def _check_text(text: str, where: str) -> None:

@@ -5,11 +5,12 @@ where none is named. The rows stay on disk, mapped into memory.
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from importlib.util import find_spec
 from typing import Any
 
 from kto_tui.core.errors import UserError, one_line, printable
+from kto_tui.data.files.class_names import with_names
 from kto_tui.data.wording import listed
 from kto_tui.models.hub import HubUnreachableError, ask_hub
 
@@ -34,7 +35,7 @@ class HubRows:
         features = rows.features.items()
         names = {column: names for column, feature in features if (names := _class_names(feature))}
         for number, record in enumerate(rows, 1):
-            yield f"{self._name}, row {number}", _with_names(record, names) if names else record
+            yield f"{self._name}, row {number}", with_names(record, names) if names else record
 
 
 def split_name(name: str) -> tuple[str, str | None, str | None]:
@@ -120,14 +121,5 @@ def _load_cached(name: str, config: str | None, reason: str) -> Any:
 
 
 def _class_names(feature: Any) -> list[str] | None:
-    """The names of a column whose numbers stand for names; whether 0 is bad or good is theirs to say."""
+    """The names of a column whose numbers stand for names."""
     return getattr(feature, "names", None)
-
-
-def _with_names(record: Mapping[str, Any], names: Mapping[str, list[str]]) -> dict[str, Any]:
-    named = {
-        column: names[column][record[column]]
-        for column in names
-        if isinstance(record[column], int) and record[column] >= 0
-    }
-    return {**record, **named}

@@ -3,16 +3,18 @@
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from kto_tui.core.config import SAMPLE_DATASET
 from kto_tui.core.counts import Counts
+from kto_tui.core.datareport import SourceRead
 from kto_tui.core.errors import UserError, printable
 from kto_tui.core.mixture import Weighted, split_sources
 from kto_tui.data.files import is_data_file, read_records
 from kto_tui.data.formats import Format, TiedError, UnratedError, recognize
+from kto_tui.data.formats.base import UnexplainedScale
 from kto_tui.data.hub_rows import open_hub, split_name
 from kto_tui.data.rows import Columns, Row, Text
 from kto_tui.models.hub import looks_like_path
@@ -20,11 +22,14 @@ from kto_tui.models.hub import looks_like_path
 __all__ = ["Columns", "OpenedSource", "check_rows", "count_rows", "load_rows", "open_dataset"]
 
 _MESSAGE_BYTES = 40
+UNRATED, TIED = "nobody has rated them", "rated good as often as bad"
 FIRST = 20  # Records that a format is recognized from.
 _MORE = (200, 2000)  # As many more of an export that begins with records that nobody rated.
 _SAMPLE = Path(__file__).with_name("sample.jsonl")
 _COLUMNAR = (".parquet", ".arrow")
 _MASK = 2**64 - 1
+_MOST_UNREAD = 12
+_LONGEST_NAME = 60
 
 Records = Iterator[tuple[str, Any]]
 Reader = Callable[[frozenset[str] | None], Records]
@@ -42,6 +47,7 @@ class OpenedSource:
         self.name, self.weight = part.name, part.weight
         self.records = self.unrated = self.tied = 0
         self._read, self._seed, self._columnar = read, seed, columnar
+        self._at_least = columns.desirable_at_least
         self._begun: Records | None
         self.format, self._begun = _recognized(read(None), columns, printable(part.name) or '""')
 
@@ -49,8 +55,17 @@ class OpenedSource:
         """The rated rows, those of one record together, and those of a weight of 2 twice each.
 
         Raises UserError for the first bad record; with `on_bad` that is told of it, and it is skipped. What
-        the file itself makes unreadable (broken JSON, a file cut short) is raised either way.
+        the file itself makes unreadable (broken JSON, a file cut short) is raised either way, and so is
+        UnexplainedScale: one 3 among ratings of 0 and 1 says that nobody knows what these mean.
         """
+        for rows, times in self.weighed(on_bad):
+            if times == 1:
+                yield from rows
+            else:
+                yield from (row for _ in range(times) for row in rows)
+
+    def weighed(self, on_bad: OnBad | None = None) -> Iterator[tuple[list[Row], int]]:
+        """The rows of each record, and how often they are to be taken; raises as `rows` does."""
         self.records = self.unrated = self.tied = 0
         whole, part = divmod(self.weight, 1)
         times = int(whole)
@@ -64,10 +79,28 @@ class OpenedSource:
                 continue
             if part:
                 times = int(whole) + (_drawn(self._seed, self.records) < part)
-            if times == 1:
-                yield from rows
-            else:
-                yield from (row for _ in range(times) for row in rows)
+            yield rows, times
+        if self.format.only_zero_one():
+            raise UnexplainedScale(
+                f"{printable(self.name)}: all ratings are 0 or 1, and --desirable-at-least "
+                f"{self._at_least:g} would make every row undesirable; write them as true and false"
+            )
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """Records that are no rows and no mistakes, by reason."""
+        return {UNRATED: self.unrated, TIED: self.tied}
+
+    def told(self, rows: int) -> SourceRead:
+        """What reports say of it: it gave so many rows, its weight counted."""
+        return SourceRead(
+            name=printable(self.name),
+            format=self.format.name,
+            records=self.records,
+            rows=rows,
+            weight=self.weight,
+            unread=_named(self.format.unread),
+        )
 
     def _records(self) -> Records:
         """From the beginning: what recognizing has begun to read goes on, where that saves no columns."""
@@ -81,7 +114,7 @@ class OpenedSource:
             self.unrated += 1
         elif isinstance(error, TiedError):
             self.tied += 1
-        elif on_bad is None:
+        elif on_bad is None or isinstance(error, UnexplainedScale):
             raise error
         else:
             on_bad(error)
@@ -150,7 +183,7 @@ def _nothing(opened: list[OpenedSource]) -> str:
     unrated, tied = (sum(part.unrated for part in opened), sum(part.tied for part in opened))
     if not unrated + tied:
         return "holds no rows"
-    torn = f", {tied} rated good as often as bad" if tied else ""
+    torn = f", {tied} {TIED}" if tied else ""
     return f"holds no rows: {unrated} records without a rating{torn} (choose the rating with --label-column)"
 
 
@@ -202,6 +235,13 @@ def _recognized(records: Records, columns: Columns, name: str) -> tuple[Format, 
         yield from records
 
     return known, again()
+
+
+def _named(columns: Sequence[str]) -> tuple[str, ...]:
+    """The first dozen names, fit to be shown, and how many more there are."""
+    names = tuple(printable(name)[:_LONGEST_NAME] or '""' for name in columns[:_MOST_UNREAD])
+    more = len(columns) - len(names)
+    return (*names, f"{more} more") if more else names
 
 
 def _drawn(seed: int, number: int) -> float:

@@ -32,6 +32,15 @@ class Columns:
             desirable_at_least=config.desirable_at_least,
         )
 
+    def options(self) -> tuple[tuple[str, str, str], ...]:
+        """(option, name, default name) of the columns that the user can name."""
+        usual = Columns()
+        return (
+            ("--prompt-column", self.prompt, usual.prompt),
+            ("--completion-column", self.completion, usual.completion),
+            ("--label-column", self.label, usual.label),
+        )
+
     @property
     def names_answer(self) -> bool:
         """Whether the user chose the column of the prompt or of the answer."""

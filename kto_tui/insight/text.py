@@ -99,16 +99,19 @@ def format_learning_rate(value: float | None) -> str:
 
 
 def format_percent(value: float | None) -> str:
-    """A share of a hundred: "87%"."""
-    return _special(value) or f"{format_whole(value)}%"
-
-
-def format_whole(value: float | None) -> str:
-    """A figure without decimals, however large: "205", "1e+30"."""
+    """A share of a hundred: "87%"; at most eight cells."""
     if (special := _special(value)) is not None:
         return special
     assert value is not None
-    return f"{value:.0f}" if abs(value) < 99_999.5 else f"{value:.0e}"
+    return f"{value:.0f}%" if abs(value) < 99_999.5 else f"{value:.0e}%"
+
+
+def format_whole(value: float | None) -> str:
+    """A figure without decimals, however large: "205", "131,072", "1e+30"; at most ten cells."""
+    if (special := _special(value)) is not None:
+        return special
+    assert value is not None
+    return f"{value:,.0f}" if abs(value) < 9_999_999.5 else f"{value:.0e}"
 
 
 def format_duration(seconds: float | None) -> str:

@@ -6,11 +6,9 @@ from pathlib import Path
 from kto_tui.core.compatibility import ADAPTER_CONFIG
 from kto_tui.core.config import TINY_MODEL
 from kto_tui.core.errors import UserError, printable
-from kto_tui.models.folder import adapted_base, check_folder, kept_base
+from kto_tui.models.folder import DEEPEST, adapted_base, check_folder, kept_base
 from kto_tui.models.hub import HubUnreachableError, ask_hub, cached_model, looks_like_path
 from kto_tui.models.packages import PACKAGES
-
-_DEEPEST = 4  # Adapters of adapters of …
 
 
 def check_model(model: str, depth: int = 0) -> None:
@@ -44,7 +42,7 @@ def _check_base(adapter: Path, base: str, depth: int) -> None:
 
 def check_depth(adapter: Path, depth: int) -> None:
     """Refuse an adapter of an adapter and so on, without an end. Raises UserError."""
-    if depth == _DEEPEST:
+    if depth == DEEPEST:
         raise UserError(f"--model {printable(str(adapter))}: an adapter of an adapter of an adapter, and on")
 
 

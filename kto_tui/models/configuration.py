@@ -8,13 +8,12 @@ from typing import Any
 
 from kto_tui.core.config import TINY_MODEL
 from kto_tui.core.errors import UserError, one_line
-from kto_tui.models.folder import adapted_base, gguf_file, kept_base
+from kto_tui.models.folder import DEEPEST, adapted_base, gguf_file, kept_base
 from kto_tui.models.gguf_header import gguf_config
 from kto_tui.models.hub import HubUnreachableError, ask_hub, explained, looks_like_path
 from kto_tui.models.packages import PACKAGES
 
 _MOST_BYTES = 4 << 20
-_DEEPEST = 4
 
 # training/tiny.py builds it.
 _TINY: Mapping[str, Any] = {
@@ -67,7 +66,7 @@ def _of_path(path: Path, depth: int) -> Mapping[str, Any]:
     base = adapted_base(path) if path.is_dir() else None
     if base is None:
         return _read(path / "config.json")
-    if depth == _DEEPEST:
+    if depth == DEEPEST:
         raise NoConfig("it is an adapter of an adapter, and so on")
     beside = kept_base(path, base)
     return _config_of(str(beside) if beside else base, depth + 1)

@@ -12,6 +12,7 @@ from kto_tui.core.setting import shown
 from kto_tui.models.packages import missing_packages
 
 GGUF_READER = "gguf"
+DEEPEST = 4  # Adapters of adapters of …
 MARKER = "kto_tui_source.json"  # In the copy of a base that a run keeps: which model it is.
 _GGUF_MAGIC = b"GGUF"
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "*.tiktoken")
@@ -29,6 +30,9 @@ def check_folder(folder: Path) -> None:
     if adapted_base(folder):
         return
     if missing := missing_part(folder):
+        if (run := RunDirectory(folder)).holds_run():
+            final = printable(str(run.final_model))
+            raise UserError(f"--model {name}: holds a run; give {final}, or one of its checkpoints")
         raise UserError(f"--model {name}: the folder has {missing}; expected what save_pretrained writes")
     settings = read_json(folder / "config.json")
     if settings.get("is_encoder_decoder") is True:

@@ -10,6 +10,8 @@ from typing import Any
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
+# Tensors of factors by which rotary frequencies are divided, as Llama 3.1 and Phi-3 have them.
+_SCALES = ("rope_freqs", "rope_factors")
 _MOST = 1 << 24
 _KEYS = {
     "block_count": "num_hidden_layers",
@@ -29,27 +31,51 @@ _KINDS = {"gemma3": "gemma3_text", "qwen3moe": "qwen3_moe", "qwen2moe": "qwen2_m
 
 def gguf_config(path: Path) -> dict[str, Any]:
     """The model's shape under the names of a config.json. Raises OSError, ValueError."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        try:
-            return _config(_Reader(content))
-        except (struct.error, IndexError, UnicodeDecodeError) as error:
-            raise ValueError(f"its head is damaged ({error})") from error
-
-
-def _config(reader: "_Reader") -> dict[str, Any]:
-    if reader.take("4s") != b"GGUF":
-        raise ValueError("it is no GGUF file")
-    reader.take("I")
-    tensors, count = reader.size(), reader.size()
-    values = {reader.text(): reader.value() for _ in range(count)}
-    kind = str(values.get("general.architecture", ""))
+    values, tensors = _head(path)
+    kind = _kind(values)
     config: dict[str, Any] = {"model_type": _KINDS.get(kind, kind)}
     for name, ours in _KEYS.items():
         if (value := values.get(f"{kind}.{name}")) is not None:
             config[ours] = value
     config.setdefault("vocab_size", values.get("tokenizer.ggml.tokens"))
-    config["tie_word_embeddings"] = "output.weight" not in {reader.tensor() for _ in range(tensors)}
+    config["tie_word_embeddings"] = "output.weight" not in tensors
     return config
+
+
+def scaled_positions(path: Path) -> str | None:
+    """What in the file scales rotary positions: a key and its value, or a tensor.
+
+    Raises OSError, ValueError.
+    """
+    values, tensors = _head(path)
+    scaling = f"{_kind(values)}.rope.scaling"
+    # Before there was a type, a factor alone said it.
+    named = values.get(f"{scaling}.type", values.get(f"{_kind(values)}.rope.scale_linear"))
+    if named not in (None, "none", 0.0, 1.0):
+        return f"{scaling} {named}"
+    return next((name for name in sorted(tensors) if name.startswith(_SCALES)), None)
+
+
+def _kind(values: dict[str, Any]) -> str:
+    return str(values.get("general.architecture", ""))
+
+
+def _head(path: Path) -> tuple[dict[str, Any], set[str]]:
+    """Values by their keys, and the names of the tensors. Raises OSError, ValueError."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        try:
+            return _all(_Reader(content))
+        except (struct.error, IndexError, UnicodeDecodeError) as error:
+            raise ValueError(f"its head is damaged ({error})") from error
+
+
+def _all(reader: "_Reader") -> tuple[dict[str, Any], set[str]]:
+    if reader.take("4s") != b"GGUF":
+        raise ValueError("it is no GGUF file")
+    reader.take("I")
+    tensors, count = reader.size(), reader.size()
+    values = {reader.text(): reader.value() for _ in range(count)}
+    return values, {reader.tensor() for _ in range(tensors)}
 
 
 class _Reader:

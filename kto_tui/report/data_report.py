@@ -11,6 +11,7 @@ WIDTH = 80
 BAD_ROWS = "bad_rows"
 _NAME = 12
 _BAR = 40
+_FIGURE = 10
 _LENGTHS_BAR = 32
 _EXAMPLES = 3
 _TITLES = {"train": "TRAINING DATA", "eval": "EVALUATION DATA"}
@@ -105,12 +106,20 @@ def _source(source: SourceRead, frame: Frame, width: int) -> list[str]:
         _named("Read", name),
         *(_named("", line) for line in wrap(frame.text(source.format), room, "")),
         _named("", _given(source)),
+        *_unread(source, frame, room),
     ]
 
 
 def _given(source: SourceRead) -> str:
-    again = f", taken {source.weight:g} times" if source.weight != 1 else ""
-    return f"{source.records:,} records, {source.rows:,} rows{again}"
+    again = f" taken {source.weight:g} times" if source.weight != 1 else ""
+    return f"{source.records:,} records{again}, {source.rows:,} rows"
+
+
+def _unread(source: SourceRead, frame: Frame, room: int) -> list[str]:
+    if not source.unread:
+        return []
+    names = frame.text(f"not read: {', '.join(source.unread)}")
+    return [_named("", shorten(names, room, frame.ellipsis))]
 
 
 def _classes(report: DataReport, frame: Frame) -> list[str]:
@@ -132,9 +141,9 @@ def _classes(report: DataReport, frame: Frame) -> list[str]:
 def _tokens(report: DataReport, frame: Frame) -> list[str]:
     if not report.completion_tokens:
         return [_named("Tokens", "not counted: name the model with --model-size or --model")]
-    head = "".join(f"{name:>8}" for name in _PERCENTILES)
+    head = "".join(f"{name:>{_FIGURE}}" for name in _PERCENTILES)
     rows = [
-        _named(f"  {name}", "".join(f"{frame.text(_figure(tokens, key)):>8}" for key in _PERCENTILES))
+        _named(f"  {name}", "".join(f"{frame.text(_figure(tokens, key)):>{_FIGURE}}" for key in _PERCENTILES))
         for name, tokens in (("prompts", report.prompt_tokens), ("answers", report.completion_tokens))
     ]
     return [_named("Tokens", head), *rows]
@@ -150,7 +159,7 @@ def _histogram(report: DataReport, frame: Frame) -> list[str]:
         return []
     most = max(1, *(each.rows for each in report.histogram))
     mark, dot = ("█", "▏") if frame.unicode else ("#", "|")
-    lines = [_named("Rows", f"by their tokens, prompt and answer; --max-length {report.max_length:,}")]
+    lines = [_named("Rows", f"by tokens, prompt and answer; --max-length {report.max_length:,}")]
     for each in report.histogram:
         drawn = mark * round(_LENGTHS_BAR * each.rows / most) or (dot if each.rows else "")
         tone: Tone = "warning" if each.tokens > report.max_length else "plain"

@@ -156,7 +156,7 @@ def _empty(directory: RunDirectory) -> None:
 
 def _folders(directory: RunDirectory) -> list[Path]:
     """What is there under the names of a run's folders."""
-    named = {directory.final_model, directory.base_model, directory.staging}
+    named = {directory.final_model, directory.base_model, directory.staging, *directory.tracked}
     children = sorted(directory.path.iterdir()) if directory.path.is_dir() else []
     return [
         child

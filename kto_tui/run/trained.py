@@ -2,10 +2,11 @@
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from kto_tui.core.compatibility import ADAPTER_CONFIG
 from kto_tui.core.config import RunConfig
 from kto_tui.core.directory import MANIFEST_NAME, RunDirectory, checkpoint_step
 from kto_tui.core.errors import UserError, printable
-from kto_tui.core.manifest import newest_whole, problem_of
+from kto_tui.core.events import ModelLoaded, decode_event
+from kto_tui.core.manifest import Damaged, newest_whole, problem_of, read_manifest
 from kto_tui.core.resolve import recorded_settings
 from kto_tui.insight.text import clean_text
+from kto_tui.run.journal import LineFollower
 from kto_tui.run.registry import is_alive
 
 WEIGHTS = "adapter_model.safetensors"
@@ -31,13 +34,14 @@ class Trained:
     """An adapter, the settings it was trained with, and what the user should know about the choice.
 
     `config.output_dir` is the folder of its run; None for an adapter that lies in no run's folder.
-    `alive`: the run is under way.
+    `alive`: the run is under way. `base`: what the run has said of the base that it trained on.
     """
 
     adapter: Path
     config: RunConfig
     alive: bool = False
     notes: tuple[str, ...] = ()
+    base: ModelLoaded | None = None
 
     @property
     def name(self) -> str:
@@ -49,7 +53,8 @@ class Trained:
 def find_trained(given: str) -> Trained:
     """The adapter in a run's folder, a checkpoint or a final_model. Raises UserError.
 
-    Of a run that is alive the newest whole checkpoint; of another one its final model, if there is one.
+    Of a run that is alive the newest whole checkpoint; of another one its final model, if there is one and
+    the run did not go on after it.
     """
     path, name = Path(os.path.expanduser(given)), printable(given)
     if not os.path.isdir(path):  # Unlike Path.is_dir, this raises for no name, however odd.
@@ -64,7 +69,7 @@ def find_trained(given: str) -> Trained:
     if is_alive(run):
         return _of_alive(run)
     if (run.final_model / ADAPTER_CONFIG).is_file():
-        return _adapter(run.final_model)
+        return _newer_checkpoint(run) or _adapter(run.final_model)
     newest, passed_over = newest_whole(run)
     if newest is None:
         damaged = "".join(f"; {found.path.name}: {found.problem}" for found in passed_over[:1])
@@ -73,6 +78,33 @@ def find_trained(given: str) -> Trained:
     return _adapter(
         newest, notes=("the run has no final model; this is its newest whole checkpoint", *skipped)
     )
+
+
+def _newer_checkpoint(run: RunDirectory) -> Trained | None:
+    """The newest whole checkpoint, where it was written after the final model: the run went on, and did not
+    complete since. An early-stopped run's final model is of an older step, but not written earlier.
+    """
+    final = _written(run.final_model)
+    if all(_written(checkpoint) <= final for checkpoint in run.checkpoints()):
+        return None
+    newest, _ = newest_whole(run)
+    if newest is None or _written(newest) <= final:
+        return None
+    note = (
+        f"the run went on after its final_model was written, and has not completed since: this is its "
+        f"{newest.name}; name {printable(str(run.final_model))} for the older one"
+    )
+    return _adapter(newest, notes=(note,))
+
+
+def _written(adapter: Path) -> float:
+    """When, in seconds since the epoch, by its manifest; older versions wrote none for a final model."""
+    try:
+        return read_manifest(adapter).time
+    except Damaged:
+        with suppress(OSError):
+            return (adapter / WEIGHTS).stat().st_mtime
+    return 0.0
 
 
 @contextmanager
@@ -96,10 +128,24 @@ def _copied(given: str, passing: Path) -> Trained:
         copy = passing / str(attempt) / adapter.parent.name / adapter.name
         try:
             shutil.copytree(adapter, copy, ignore=shutil.ignore_patterns(*_NOT_NEEDED))
-        except (shutil.Error, FileNotFoundError):  # Rotated away just now: there is a newer one.
-            continue
+        except OSError as error:  # shutil's own is one, too.
+            shutil.rmtree(passing / str(attempt), ignore_errors=True)
+            if not (adapter / MANIFEST_NAME).is_file():  # Rotated away just now: there is a newer one.
+                continue
+            raise UserError(
+                f"{printable(given)}: {adapter.name} cannot be copied to {passing.parent}: {_reason(error)}; "
+                "make room there, or set TMPDIR to another folder"
+            ) from error
         return replace(trained, adapter=copy)
     raise UserError(f"{printable(given)}: its checkpoints come and go too fast; name a run that has ended")
+
+
+def _reason(error: OSError) -> str:
+    """Why a copy failed; shutil gathers (source, target, reason) of each file."""
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
+        said = str(error.args[0][0][2])
+        return printable(re.sub(r"^\[Errno \d+\] (.*?)(: .*)?$", r"\1", said))
+    return printable(error.strerror or str(error))
 
 
 def _of_alive(run: RunDirectory) -> Trained:
@@ -125,7 +171,18 @@ def _adapter(path: Path, notes: tuple[str, ...] = ()) -> Trained:
     alive = home is not None and is_alive(home)
     if alive and not notes:
         notes = (f"the run is alive: {_SHARED}",)
-    return Trained(path, _settings(path, home), alive, notes)
+    return Trained(path, _settings(path, home), alive, notes, _base_said(home) if home else None)
+
+
+def _base_said(run: RunDirectory) -> ModelLoaded | None:
+    """What the run's last sitting has said of its base; None where there is no word of it."""
+    said = None
+    with LineFollower(run.events) as journal:
+        while lines := journal.read_new():
+            for line in lines:
+                if b"model_loaded" in line and isinstance(event := decode_event(line), ModelLoaded):
+                    said = event
+    return said
 
 
 def _settings(adapter: Path, run: RunDirectory | None) -> RunConfig:

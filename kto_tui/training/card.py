@@ -52,8 +52,13 @@ def public_name(name: str | None) -> str:
     return Path(name).name or name
 
 
-def adapter_card(config: RunConfig, training: str, *, title: str, base: str, adapter: str) -> str:
-    """README.md of an adapter. `base` and `adapter`: what from_pretrained takes, a hub id or a folder."""
+def adapter_card(
+    config: RunConfig, training: str, *, title: str, base: str, adapter: str, notes: Iterable[str] = ()
+) -> str:
+    """README.md of an adapter. `base` and `adapter`: what from_pretrained takes, a hub id or a folder.
+
+    `notes`: sentences on the base.
+    """
     code = [
         "from peft import PeftModel",
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
@@ -62,7 +67,7 @@ def adapter_card(config: RunConfig, training: str, *, title: str, base: str, ada
         f"model = PeftModel.from_pretrained(base, {_quoted(adapter)})",
         f"tokenizer = AutoTokenizer.from_pretrained({_quoted(adapter)})",
     ]
-    about = f"A LoRA adapter for {_code(public_name(config.model))}."
+    about = "\n\n".join([f"A LoRA adapter for {_code(public_name(config.model))}.", *map(_plain, notes)])
     return _card(_front(config, "peft", "adapter"), title, about, code, training)
 
 
@@ -79,21 +84,31 @@ def merged_card(config: RunConfig, training: str, *, title: str, folder: str, dt
 
 
 def training_sections(
-    config: RunConfig, *, step: int, logs: Logs, examples: int | None = None, data: DataReport | None = None
+    config: RunConfig,
+    *,
+    step: int,
+    logs: Logs,
+    examples: int | None = None,
+    data: DataReport | None = None,
+    used: Mapping[str, object] | None = None,
 ) -> str:
-    """What the card says of the training. `logs`: trainer.state.log_history. Unknown counts are left out."""
+    """What the card says of the training. `logs`: trainer.state.log_history. Unknown counts are left out.
+
+    `used`: what settings came to, where it is known, and what else was used; None is left out.
+    """
     if examples is None and data is not None:
         examples = data.desirable + data.undesirable
     rows = f" on {examples} rated rows" if examples is not None else ""
     shown = curves(logs)
-    settings = {_code(name): getattr(config, name) for name in _SETTINGS}
+    came_to = {name: value for name, value in (used or {}).items() if value is not None}
+    settings = {name: getattr(config, name) for name in _SETTINGS} | came_to
     return "\n".join(
         [
             f"Trained with KTO (arXiv 2402.01306) for {step} steps{rows}.",
             "",
             *_data(config, data),
             *(["## Curves", "", *shown] if shown else []),
-            *_table("Settings", settings),
+            *_table("Settings", {_code(name): value for name, value in settings.items()}),
             *_table("Versions", versions()),
         ]
     )
@@ -138,14 +153,16 @@ def _data(config: RunConfig, data: DataReport | None) -> list[str]:
     if data is None or not data.sources:
         names = [f"- {_code(public_name(name))}" for name in _sets(config)]
         return ["## Data", "", *names, ""] if names else []
-    heads = ["data set", "format", "records", "rated rows", "weight"]
+    heads = ["data set", "format", "records", "rated rows", "taken"]
     sources = [
-        (_code(public_name(read.name)), read.format, read.records, read.rows, f"{read.weight:g}")
+        (_code(public_name(read.name)), read.format, read.records, read.rows, f"{read.weight:g} times")
         for read in data.sources
     ]
     counts: dict[str, object] = {"desirable": data.desirable, "undesirable": data.undesirable}
     if data.weights:
-        counts["weights of the loss"] = f"{data.weights[0]:.4g} desirable, {data.weights[1]:.4g} undesirable"
+        counts["weight of a row in the loss"] = (
+            f"{data.weights[0]:.4g} desirable, {data.weights[1]:.4g} undesirable"
+        )
     if data.truncated:
         counts[f"cut to {data.max_length} tokens"] = data.truncated
     counts |= {f"dropped: {reason}": rows for reason, rows in data.dropped.items() if rows}

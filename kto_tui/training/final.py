@@ -1,25 +1,41 @@
 """final_model: the adapter, its tokenizer and its card, written beside its place and moved there whole."""
 
-import json
+import contextlib
 import shutil
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from kto_tui.core.compatibility import ADAPTER_CONFIG
 from kto_tui.core.datareport import DataReport
-from kto_tui.core.manifest import REPLACED, describe, put_back_replaced, sync_folder
+from kto_tui.core.directory import RunDirectory
+from kto_tui.core.manifest import (
+    REPLACED,
+    Damaged,
+    Manifest,
+    describe,
+    put_back_replaced,
+    read_manifest,
+    sync_folder,
+    write_manifest,
+)
+from kto_tui.training.after.base import name_base, other_base
 from kto_tui.training.after.logged import log_history
 from kto_tui.training.card import adapter_card, training_sections
 from kto_tui.training.curves import Logs
+from kto_tui.training.model import Base
 from kto_tui.training.sitting import Sitting
 from kto_tui.training.sources import Source
 from kto_tui.training.space import writing
 from kto_tui.training.trainer import SteeredTrainer
 
+_EDITED = ("README.md", ADAPTER_CONFIG)  # By people: for the hub, or where the base was moved.
+
 
 def write_final_model(
     sitting: Sitting,
     trainer: SteeredTrainer,
-    source: Source,
+    base: Base,
     examples: int,
     step: int,
     data: DataReport | None = None,
@@ -34,9 +50,19 @@ def write_final_model(
     trainer.require_finite()
     with writing("final_model", sitting.directory.path):
         training = training_sections(
-            sitting.config, step=step, logs=_logs(sitting, trainer, step), examples=examples, data=data
+            sitting.config,
+            step=step,
+            logs=_logs(sitting, trainer, step),
+            examples=examples,
+            data=data,
+            used={
+                "quantization": base.quantization,
+                "dtype": base.dtype,
+                "optim": sitting.resolved.get("optim", sitting.config.optim),
+                "revision of the base": base.source.revision,
+            },
         )
-        return _write(sitting, trainer, source, training)
+        return _write(sitting, trainer, base.source, training, step)
 
 
 def _logs(sitting: Sitting, trainer: SteeredTrainer, step: int) -> Logs:
@@ -47,18 +73,24 @@ def _logs(sitting: Sitting, trainer: SteeredTrainer, step: int) -> Logs:
     return [entry for entry in logs if entry.get("step", 0) <= step]
 
 
-def _write(sitting: Sitting, trainer: SteeredTrainer, source: Source, training: str) -> Path:
+def _write(sitting: Sitting, trainer: SteeredTrainer, source: Source, training: str, step: int) -> Path:
     final = sitting.directory.final_model
     staged = sitting.store.staging / final.name
     shutil.rmtree(staged.parent, ignore_errors=True)
     trainer.save_model(str(staged))
     base = str(source.folder.resolve()) if source.own_copy else str(sitting.config.model)
-    _name_base(staged / ADAPTER_CONFIG, base)
+    name_base(staged, base)
     adapter = final.resolve()
-    card = adapter_card(sitting.config, training, title=adapter.parent.name, base=base, adapter=str(adapter))
+    card = adapter_card(
+        sitting.config,
+        training,
+        title=adapter.parent.name,
+        base=base,
+        adapter=str(adapter),
+        notes=_notes(sitting, source),
+    )
     (staged / "README.md").write_text(card, encoding="utf-8")
-    describe(staged)  # Reads each file back and has it reach the disk.
-    sync_folder(staged)
+    _sign(staged, step, sitting.directory)
     if final.is_dir():
         final.rename(staged.parent / f"{REPLACED}{final.name}")
     try:
@@ -71,7 +103,28 @@ def _write(sitting: Sitting, trainer: SteeredTrainer, source: Source, training: 
     return final
 
 
-def _name_base(path: Path, base: str) -> None:
-    adapter = json.loads(path.read_text(encoding="utf-8"))
-    adapter["base_model_name_or_path"] = base
-    path.write_text(json.dumps(adapter, indent=2), encoding="utf-8")
+def _notes(sitting: Sitting, source: Source) -> list[str]:
+    """What the card says of a base that nobody but this run has."""
+    if not source.own_copy:
+        return []
+    moved = (
+        "The base is a folder of its run. Where that was moved, name its new place in adapter_config.json "
+        "(base_model_name_or_path)."
+    )
+    return [*other_base(sitting.config, sitting.directory.base_model), moved]
+
+
+def _sign(folder: Path, step: int, directory: RunDirectory) -> None:
+    """Have the files reach the disk, and say what they are. Raises OSError.
+
+    The time is later than that of every checkpoint: which of them is newer is told by it.
+    """
+    files = {name: entry for name, entry in describe(folder).items() if name not in _EDITED}
+    now = max([time.time(), *(saved + 1e-3 for saved in _times(directory))])
+    write_manifest(folder, Manifest(step=step, reason="final", time=now, files=files))
+
+
+def _times(directory: RunDirectory) -> Iterator[float]:
+    for checkpoint in directory.checkpoints():
+        with contextlib.suppress(Damaged):
+            yield read_manifest(checkpoint).time

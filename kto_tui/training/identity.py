@@ -57,8 +57,11 @@ def require_same(resumed: Path, config: RunConfig, identity: Mapping[str, str | 
     when the run ends.
     """
     saved = accumulators(resumed)
+    template = (
+        f", or what --chat-template {config.chat_template} makes of them," if config.chat_template else ""
+    )
     words = {
-        "data": f"the rows of {config.dataset} are not those that it was trained on",
+        "data": f"the rows of {config.dataset}{template} are not those that it was trained on",
         "base": f"the files of {config.model} are not those of the base that it was trained on",
         "evaluation_data": "the rows of "
         f"{config.eval_dataset or f'--eval-fraction {config.eval_fraction}'} are not those that it was "

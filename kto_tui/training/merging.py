@@ -1,7 +1,8 @@
 """The process behind `kto-tui export`: merges, converts and uploads what a run has trained.
 
-The first line on stdin is the request: `config`, `adapter`; `to` and perhaps `dtype` to merge, `gguf` (a
-type), `repo` and `public` to upload. It says `progress`, then `merged`, `converted` and `published`.
+The first line on stdin is the request: `config`, `adapter`; `to` and perhaps `dtype` to merge, `merged` (the
+dtype of what lies there) where that is done, `gguf` (a type), `repo` and `public` to upload, `used` for the
+card (what the run has trained with). It says `progress`, then `merged`, `converted` and `published`.
 """
 
 import os
@@ -14,7 +15,7 @@ from kto_tui.core.config import RunConfig
 from kto_tui.core.errors import UserError
 from kto_tui.training.after.base import settings_in_place
 from kto_tui.training.after.gguf import convert, find_converter
-from kto_tui.training.after.logged import log_history
+from kto_tui.training.after.logged import log_history, resolved_settings
 from kto_tui.training.after.pipe import Pipe, serve
 from kto_tui.training.after.publish import (
     publish_adapter,
@@ -37,14 +38,17 @@ def export(pipe: Pipe, request: dict[str, Any]) -> None:
             if not request.get("to"):
                 require_public_base(config)
             repo = require_access(repo, public=public)
-        training = _training(config, adapter)
+        training = _training(config, adapter, request.get("used") or {})
         if not request.get("to"):
             publish_adapter(pipe, config, adapter, training, str(repo), public=public)
             return
-        merged, dtype = _merge(pipe, config, request, training)
+        if ready := request.get("merged"):
+            merged, dtype = Path(request["to"]), str(ready)
+        else:
+            merged, dtype = _merge(pipe, config, request, training)
         if converter:
             pipe.progress(0, 0, "llama.cpp's converter is at work")
-            path = convert(converter, merged, request["gguf"])
+            path = convert(pipe, converter, merged, request["gguf"])
             pipe.say("converted", path=str(path), bytes=path.stat().st_size)
         if repo:
             try:
@@ -61,7 +65,7 @@ def _merge(pipe: Pipe, config: RunConfig, request: Mapping[str, Any], training: 
     return merge(pipe, config, request, training)
 
 
-def _training(config: RunConfig, adapter: Path) -> str:
+def _training(config: RunConfig, adapter: Path, used: Mapping[str, object]) -> str:
     """What a card says of the run: as the final model's does; for a checkpoint, from what it has kept."""
     card = adapter / "README.md"
     told = told_training(card.read_text(encoding="utf-8", errors="replace")) if card.is_file() else None
@@ -69,7 +73,7 @@ def _training(config: RunConfig, adapter: Path) -> str:
         return told
     logs = log_history(adapter)
     step = max((int(entry["step"]) for entry in logs if isinstance(entry.get("step"), int)), default=0)
-    return training_sections(config, step=step, logs=logs)
+    return training_sections(config, step=step, logs=logs, used={**resolved_settings(adapter), **used})
 
 
 if __name__ == "__main__":

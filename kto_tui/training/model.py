@@ -23,9 +23,12 @@ from transformers.utils.quantization_config import Mxfp4Config
 
 from kto_tui.core.config import RunConfig
 from kto_tui.core.errors import UserError, one_line, printable
+from kto_tui.core.events import AlertRaised
 from kto_tui.core.sizes import format_size
-from kto_tui.models.folder import packed_as
+from kto_tui.models.folder import packed_as, read_json
+from kto_tui.training.adapters import rounding_alert
 from kto_tui.training.arguments import compute_dtype
+from kto_tui.training.loading import whole_model
 from kto_tui.training.recovery import is_out_of_memory
 from kto_tui.training.sources import Report, Source, locate
 from kto_tui.training.suitable import check_by_trying, check_kind, own_code, settings_of
@@ -44,7 +47,7 @@ _NOT_LOADED = (OSError, ValueError, ImportError, SafetensorError, pickle.Unpickl
 class Base:
     """A loaded base model. `quantization` is nf4, int8, none, or the method the model came with.
 
-    `targets`: the layers that get adapters.
+    `targets`: the layers that get adapters; `alerts`: what the user should know of it.
     """
 
     model: PreTrainedModel
@@ -53,6 +56,7 @@ class Base:
     quantization: str
     dtype: str
     targets: Targets = EVERY_LINEAR
+    alerts: tuple[AlertRaised, ...] = ()
 
 
 def load_base(
@@ -83,7 +87,43 @@ def load_base(
     # Adapters name their base by this, so it is what the user asked for and not where the files lie.
     model.name_or_path = model.config._name_or_path = config.model
     dtype = str(compute_dtype(config)).removeprefix("torch.")
-    return Base(model, tokenizer, source, quantization, dtype, targets)
+    return Base(
+        model, tokenizer, source, quantization, dtype, targets, _alerts(config, source, quantization, dtype)
+    )
+
+
+def _alerts(config: RunConfig, source: Source, quantization: str, dtype: str) -> tuple[AlertRaised, ...]:
+    """What is not as it was asked for."""
+    stored_as = quantization if quantization in ("nf4", "int8") else dtype
+    found = (
+        _packing_alert(config, source.folder, quantization),
+        rounding_alert(source.folder, stored_as, source.label),
+    )
+    return tuple(alert for alert in found if alert is not None)
+
+
+def _packing_alert(config: RunConfig, folder: Path, quantization: str) -> AlertRaised | None:
+    """What to say where weights came packed, and other ones were asked for."""
+    packing = read_json(folder / "config.json").get("quantization_config")
+    asked, packed = config.quantization, packed_as(folder)
+    if packed is None or asked in ("auto", quantization) or (asked == _bits(packing)):
+        return None
+    now = "are unpacked" if quantization == "none" else "stay so"
+    return AlertRaised(
+        kind="packed_otherwise",
+        severity="warning",
+        message=f"--quantization {asked}: the weights came packed as {printable(packed)}, and {now}",
+        advice="Choose the model's unpacked twin for another quantization.",
+    )
+
+
+def _bits(packing: Any) -> str | None:
+    """Which of our own ways of packing a folder's weights came in."""
+    if not isinstance(packing, dict):
+        return None
+    if packing.get("load_in_4bit") and packing.get("bnb_4bit_quant_type") == "nf4":
+        return "nf4"
+    return "int8" if packing.get("load_in_8bit") else None
 
 
 @contextmanager
@@ -146,7 +186,7 @@ def _skeleton(settings: PretrainedConfig) -> PreTrainedModel:
 
 
 def _load_weights(config: RunConfig, folder: Path, quantization: str) -> PreTrainedModel:
-    dtype = compute_dtype(config)
+    dtype, name = compute_dtype(config), str(config.model)
     options: dict[str, Any] = {}
     if packing := _packing(folder, quantization, dtype):
         options["quantization_config"] = packing  # None would undo what weights say that came packed.
@@ -154,15 +194,8 @@ def _load_weights(config: RunConfig, folder: Path, quantization: str) -> PreTrai
     if packing or device == 0:
         options["device_map"] = {"": device}
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=dtype,
-            local_files_only=True,
-            trust_remote_code=False,
-            weights_only=True,
-            output_loading_info=True,
-            **options,
-        )
+        fills = packed_as(folder) is not None
+        model = whole_model(f"--model {name}", folder, fills=fills, dtype=dtype, **options)
     except RuntimeError as error:
         if "ignore_mismatched_sizes" in str(error):
             said = "its weights are of other sizes than its config.json"
@@ -170,13 +203,7 @@ def _load_weights(config: RunConfig, folder: Path, quantization: str) -> PreTrai
             said = f"packed as {printable(method)}, which does not load here; {one_line(error)[:300]}"
         else:
             raise
-        raise UserError(f"--model {config.model}: {said}") from error
-    model, found = loaded
-    assert isinstance(model, PreTrainedModel)
-    name = str(config.model)
-    if (missing := sorted(found["missing_keys"])) and not packed_as(folder):
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise UserError(f"--model {name}: its files have no weights for {printable(missing[0])}{more}")
+        raise UserError(f"--model {name}: {said}") from error
     _check_packing(name, model, quantization)
     if model.device.type == "cpu" and getattr(model, "is_loaded_in_4bit", False):
         keep_differentiable(model)

@@ -1,7 +1,8 @@
 """The rows of a run as they are read, and the report on them once they are tokenized."""
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,31 +11,34 @@ from transformers import PreTrainedTokenizerBase
 from kto_tui.core.config import RunConfig
 from kto_tui.core.config import class_weights as weights_given
 from kto_tui.core.datareport import DataReport, Finding, SourceRead
-from kto_tui.core.errors import printable
 from kto_tui.data.load import Columns, OpenedSource, open_dataset
 from kto_tui.data.survey import RowSurvey, build_report, leaks
+from kto_tui.data.survey.unused import unused
 from kto_tui.training.dataset import Prepared
+from kto_tui.training.left_out import left_out
 from kto_tui.training.space import writing
 from kto_tui.training.spool import RowSpool
 from kto_tui.training.weights import chosen_weights
 
 Split = Literal["train", "eval"]
 
-_UNRATED, _TIED = "nobody has rated them", "rated good as often as bad"
-
 
 @dataclass(frozen=True)
 class ReadRows:
-    """The rows of a split, the data sets that they come from, and records that were skipped, by reason."""
+    """The rows of a split, the data sets that they come from, and records that were skipped, by reason.
+
+    `findings`: what opening them told.
+    """
 
     rows: RowSpool
     survey: RowSurvey
     sources: tuple[SourceRead, ...]
     skipped: Mapping[str, int]
+    findings: tuple[Finding, ...] = ()
 
     def part(self, rows: RowSpool) -> "ReadRows":
         """Some of the rows, chosen out of these, of the same sources."""
-        return ReadRows(rows, self.survey.chosen(rows.numbers), self.sources, self.skipped)
+        return replace(self, rows=rows, survey=self.survey.chosen(rows.numbers))
 
 
 def read_rows(config: RunConfig, dataset: str) -> ReadRows:
@@ -47,22 +51,19 @@ def read_rows(config: RunConfig, dataset: str) -> ReadRows:
     opened = open_dataset(dataset, Columns.of(config), config.seed)
     with writing("the rows", home or Path.cwd()):
         read = tuple(_read(part, spool, survey) for part in opened)
-    skipped = {_UNRATED: sum(part.unrated for part in opened), _TIED: sum(part.tied for part in opened)}
-    return ReadRows(spool, survey, read, skipped)
+    skipped: Counter[str] = Counter()
+    for part in opened:
+        skipped.update(part.skipped)
+    return ReadRows(spool, survey, read, skipped, tuple(unused(opened)))
 
 
 def _read(part: OpenedSource, spool: RowSpool, survey: RowSurvey) -> SourceRead:
     before = len(spool)
+    survey.begin_source()
     for row in part.rows():
         spool.append(row)
         survey.add(row)
-    return SourceRead(
-        name=printable(part.name),
-        format=part.format.name,
-        records=part.records,
-        rows=len(spool) - before,
-        weight=part.weight,
-    )
+    return part.told(len(spool) - before)
 
 
 def reports(
@@ -77,7 +78,8 @@ def reports(
     found: dict[Split, DataReport] = {}
     for split, given in read.items():
         evaluation = split == "eval"
-        more: list[Finding] = leaks(read["train"].survey, given.survey) if evaluation else []
+        more: list[Finding] = leaks(read["train"].survey, given.survey) if evaluation else [*given.findings]
+        more += left_out(given.survey, tokenizer)
         whole = prepared[split].whole
         found[split] = build_report(
             given.survey,

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError  # type: ignore[attr-defined]
@@ -19,6 +20,7 @@ from kto_tui.core.errors import UserError, one_line, printable
 from kto_tui.core.manifest import describe
 from kto_tui.models.check import adapter_without_base, check_depth, check_on_hub, local_folder, out_of_reach
 from kto_tui.models.folder import MARKER, adapted_base, gguf_file, kept_base, missing_part, read_json
+from kto_tui.models.gguf_header import scaled_positions
 from kto_tui.models.hub import SMALL_FILES, HubUnreachableError, cached_model, explained
 from kto_tui.models.packages import PACKAGES
 from kto_tui.training.download import progress_bar
@@ -40,6 +42,11 @@ class Source:
     folder: Path
     label: str
     own_copy: bool = False
+
+    @property
+    def revision(self) -> str | None:
+        """The commit of a snapshot of the hub."""
+        return self.folder.name if self.folder.parent.name == "snapshots" else None
 
 
 @dataclass(frozen=True)
@@ -193,24 +200,43 @@ def _build_tiny(folder: Path) -> None:
 def _convert_gguf(gguf: Path, folder: Path) -> None:
     """The model inside a GGUF file as an ordinary folder in bfloat16, its own dtype before it was packed.
 
-    Raises UserError for an architecture that transformers does not read from GGUF.
+    Raises UserError for an architecture that transformers does not read from GGUF, and for what it would
+    read otherwise than it is meant.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import AutoTokenizer, GgufConfig
 
+    from kto_tui.training.loading import whole_model
+
+    who = f"--model {printable(str(gguf))}"
     try:
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        model = AutoModelForCausalLM.from_pretrained(
+        model = whole_model(
+            who,
             gguf.parent,
             gguf_file=gguf.name,
             dtype=torch.bfloat16,
             quantization_config=GgufConfig(dequantize=True),
         )
-    except (OSError, MemoryError):
+        _require_positions(who, gguf, model.config.get_text_config())
+    except (OSError, MemoryError, UserError):
         raise
     except Exception as error:  # The tokenizers library has no narrower one.
-        raise UserError(
-            f"--model {printable(str(gguf))}: it cannot be read; {one_line(error)[:300]}"
-        ) from error
+        raise UserError(f"{who}: it cannot be read; {one_line(error)[:300]}") from error
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def _require_positions(who: str, gguf: Path, settings: Any) -> None:
+    """Refuse a file whose positions are scaled in a way that was not read. Raises UserError."""
+    read = getattr(settings, "rope_parameters", None) or {}
+    parts = [
+        read,
+        *(part for part in read.values() if isinstance(part, dict)),
+    ]  # Some have one a kind of layer.
+    plain = all(part.get("rope_type", "default") == "default" for part in parts)
+    if plain and (scaled := scaled_positions(gguf)):
+        raise UserError(
+            f"{who}: its positions are scaled ({printable(scaled)}), which transformers does not read from "
+            "GGUF; give the model's safetensors"
+        )

@@ -1,6 +1,5 @@
 """Rated rows that wait to be tokenized: their text on disk, and of each a few dozen bytes in memory."""
 
-import hashlib
 import tempfile
 import threading
 import weakref
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from kto_tui.core.errors import UserError
 from kto_tui.data import Row
+from kto_tui.data.same import prompt_key
 from kto_tui.data.survey.places import Places
 
 _IN_MEMORY_BYTES = 16 << 20
@@ -54,8 +54,8 @@ class _Text:
 class RowSpool(Sequence[Row]):
     """Rows in the order in which they came, each read back from disk when it is asked for.
 
-    labels: (rows,) bool. groups: (rows,) numbers from 0, equal for equal prompts, in the order in which these
-    come first.
+    labels: (rows,) bool. groups: (rows,) numbers from 0, equal for equal prompts (`data.same`), in the order
+    in which these come first.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -84,7 +84,7 @@ class RowSpool(Sequence[Row]):
         self._text.append(line)
         self._begins.append(self._begins[-1] + len(line))
         self._labels.append(row.label)
-        self._prompts.append(_hash(row.prompt))
+        self._prompts.append(prompt_key(row))
         self.places.add(row.where)
         self.holds_text = self.holds_text or isinstance(row.prompt, str)
 
@@ -151,9 +151,3 @@ class RowSpool(Sequence[Row]):
 
     def _of(self, values: NDArray[Any]) -> NDArray[Any]:
         return values if self._chosen is None else values[self._chosen]
-
-
-def _hash(prompt: Any) -> int:
-    """64 bits: among a million prompts the chance that two are taken for one is 1 in 40 million."""
-    kind = b"text" if isinstance(prompt, str) else b"messages"
-    return int.from_bytes(hashlib.blake2b(_encoder.encode(prompt), digest_size=8, person=kind).digest())

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,6 +27,7 @@ from kto_tui.models.folder import gguf_file
 from kto_tui.models.hub import SMALL_FILES, HubUnreachableError, explained
 from kto_tui.models.packages import PACKAGES
 from kto_tui.training.dataset import tokenize_rows
+from kto_tui.training.left_out import left_out
 from kto_tui.training.model import ensure_pad_token, load_tokenizer
 from kto_tui.training.templates import apply_template
 from kto_tui.training.tiny import build_tokenizer
@@ -62,10 +64,17 @@ def _answer(answers: BinaryIO) -> int:
 
     try:
         say("loading the tokenizer")
-        measure, special = _tokenizer_of(request.config)
+        tokenizer = _tokenizer_of(request.config)
         fix = Path(request.fix) if request.fix is not None else None
         on_rows = _now_and_then(lambda rows: say("tokenizing", rows))
-        checked = check(request.config, on_rows, fix=fix, measure=measure, special_tokens=special)
+        checked = check(
+            request.config,
+            on_rows,
+            fix=fix,
+            measure=partial(_measured, tokenizer=tokenizer),
+            special_tokens={*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()},
+            look=partial(left_out, tokenizer=tokenizer),
+        )
     except UserError as error:
         answers.write(encode(Refused(message=str(error))))
         return 0
@@ -85,10 +94,10 @@ def _now_and_then(say: Callable[[int], None]) -> Callable[[int], None]:
     return on_rows
 
 
-def _tokenizer_of(config: RunConfig) -> tuple[Callable[[Sequence[Row]], list[Lengths]], set[str]]:
-    """What counts the tokens of rows as training will, and the special tokens. Raises UserError."""
+def _tokenizer_of(config: RunConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer that training would use. Raises UserError."""
     try:
-        tokenizer = _find_tokenizer(config)
+        return _find_tokenizer(config)
     except (OSError, ValueError, ImportError) as error:
         if isinstance(error, UserError):
             raise
@@ -96,10 +105,10 @@ def _tokenizer_of(config: RunConfig) -> tuple[Callable[[Sequence[Row]], list[Len
             f"--model {config.model}: no tokenizer can be loaded; {one_line(error)[:300]}"
         ) from error
 
-    def measure(rows: Sequence[Row]) -> list[Lengths]:
-        return [(len(prompt), len(answer)) for prompt, answer, _ in tokenize_rows(rows, tokenizer)]
 
-    return measure, {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
+def _measured(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> list[Lengths]:
+    """Tokens of prompt and answer of each row, as training will count them. Raises UserError."""
+    return [(len(prompt), len(answer)) for prompt, answer, _ in tokenize_rows(rows, tokenizer)]
 
 
 def _find_tokenizer(config: RunConfig) -> PreTrainedTokenizerBase:

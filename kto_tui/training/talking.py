@@ -2,8 +2,8 @@
 
 The first line on stdin is the request: `config`, `adapter`, `max_new_tokens`, `temperature`. Once `ready` was
 said, each line asks: `turns` (messages so far, by "base" and "tuned") and `together`; told are `piece`s
-(`who`, `text`), then `answered` (`ended`: why, by who) or `unanswered` (`message`). {"stop": true} cuts an
-answer short.
+(`who`, `text`) and who is `over`, then `answered` (`ended`: why, by who) or `unanswered` (`message`).
+{"stop": true} cuts an answer short.
 """
 
 import sys
@@ -53,12 +53,26 @@ def _answer(pipe: Pipe, talker: Any, asked: dict[str, Any]) -> None:
     def say(who: str, text: str) -> None:
         pipe.say("piece", who=who, text=text)
 
+    def over(who: str) -> None:
+        pipe.say("over", who=who)
+
+    from kto_tui.training.recovery import free_memory, is_out_of_memory
+
     try:
-        ended = talker.answer(asked["turns"], say, pipe.stopped, together=asked["together"])
+        ended = talker.answer(asked["turns"], say, pipe.stopped, together=asked["together"], over=over)
     except UserError as error:
-        pipe.say("unanswered", message=str(error))
+        message = str(error)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        message = (
+            "the device's memory is too short for this answer; begin anew (/reset), or lower --max-new-tokens"
+        )
     else:
         pipe.say("answered", ended=ended)
+        return
+    free_memory()  # Outside of the handlers, where nothing holds the failed answer's tensors any more.
+    pipe.say("unanswered", message=message)
 
 
 if __name__ == "__main__":

@@ -100,7 +100,15 @@ def _named(config: RunConfig, model: PreTrainedModel) -> Targets:
             f"--lora-target-modules: {shown(chosen[0])} is a weight of many experts, whose adapters take no "
             f"dropout; found --lora-dropout {config.lora_dropout:g}, expected 0"
         )
-    return Targets([name for name in names if name not in chosen], chosen)
+    return Targets(_alone([name for name in names if name not in chosen], linear, model), chosen)
+
+
+def _alone(names: list[str], linear: Mapping[str, object], model: PreTrainedModel) -> list[str]:
+    """The names, or the full ones of the layers they mean, where layers that read no text bear them, too."""
+    others = (name for name, _ in model.named_modules() if name not in linear)
+    if not any(_is_one_of(name, names) for name in others):
+        return names
+    return sorted(name for name in linear if _is_one_of(name, names))
 
 
 def _check_no_end(name: str, model: PreTrainedModel) -> None:

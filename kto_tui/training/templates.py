@@ -18,6 +18,7 @@ from jinja2.exceptions import TemplateError, TemplateSyntaxError
 from transformers import PreTrainedTokenizerBase
 
 from kto_tui.core.errors import UserError, one_line, printable
+from kto_tui.core.templates import NAMES
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +116,8 @@ TEMPLATES = {
     ),
 }
 
+assert tuple(TEMPLATES) == NAMES
+
 
 def apply_template(tokenizer: PreTrainedTokenizerBase, chosen: str) -> None:
     """Give the tokenizer the template of that name, or of that file, even if it has one.
@@ -162,7 +165,7 @@ def _read(path: Path, chosen: str) -> str:
         raise UserError(f"--chat-template {name}: not UTF-8 text; expected a Jinja file") from None
     except FileNotFoundError:
         raise UserError(
-            f"--chat-template {name}: no such file, and no such template; known ones: {', '.join(TEMPLATES)}"
+            f"--chat-template {name}: no such file, and no such template; known ones: {', '.join(NAMES)}"
         ) from None
     except OSError as error:
         raise UserError(f"--chat-template {name}: cannot be read; {error.strerror}") from None

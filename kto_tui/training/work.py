@@ -105,6 +105,8 @@ class Work:
                 self._sitting.emitter.emit(alert)
 
     def _report_model(self, base: Base) -> None:
+        for alert in base.alerts:
+            self._sitting.emitter.emit(alert)
         self._sitting.emitter.emit(
             ModelLoaded(
                 name=str(self._config.model),
@@ -279,7 +281,7 @@ class Work:
             return ending
         self._sitting.emitter.emit(StageChanged(stage="saving"))
         step = self._take_best(trainer, early) if early else self._sitting.step
-        write_final_model(self._sitting, trainer, base.source, examples, step, self._reports.get("train"))
+        write_final_model(self._sitting, trainer, base, examples, step, self._reports.get("train"))
         return None
 
     def _take_best(self, trainer: SteeredTrainer, early: EarlyStopping) -> int:

@@ -22,8 +22,11 @@ _BLOCK = {
 _ENDS = {"embed_tokens": "token_embd", "norm": "output_norm"}
 
 
-def write(path: Path, model: Any) -> None:
-    """`model` is a Qwen2ForCausalLM whose head is its embeddings."""
+def write(path: Path, model: Any, *, without: str = "", scaled: str = "") -> None:
+    """`model` is a Qwen2ForCausalLM whose head is its embeddings.
+
+    `without`: a tensor that is left out; `scaled`: how positions are scaled, by a "key" or a "tensor".
+    """
     config, tokenizer = model.config, build_tokenizer()
     writer = gguf.GGUFWriter(path, "qwen2")
     writer.add_context_length(config.max_position_embeddings)
@@ -44,8 +47,14 @@ def write(path: Path, model: Any) -> None:
     writer.add_eos_token_id(tokenizer.eos_token_id)
     writer.add_pad_token_id(tokenizer.pad_token_id)
     writer.add_chat_template(tokenizer.chat_template)
+    if scaled == "key":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(8.0)
+    if scaled == "tensor":
+        writer.add_tensor("rope_freqs.weight", np.full(8, 8.0, dtype=np.float32))
     for name, tensor in model.model.state_dict().items():
-        writer.add_tensor(_name(name), tensor.float().numpy().astype(np.float32))
+        if _name(name) != without:
+            writer.add_tensor(_name(name), tensor.float().numpy().astype(np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

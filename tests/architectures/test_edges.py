@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, Gemma3Config
 from transformers.utils.quantization_config import Mxfp4Config
 
@@ -128,6 +129,69 @@ def test_an_adapter_of_another_base(tmp_path: Path) -> None:
         assert said.startswith(f"--model {final} holds an adapter that does not fit its base")
 
 
+def small_adapter(folder: Path, base: Path, scale: float = 1e-6) -> Path:
+    """What a run at a small rate leaves: changes of some millionths."""
+    settings = LoraConfig(r=2, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        tuned = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), settings)
+        for name, weight in tuned.named_parameters():
+            if "lora_" in name:
+                weight.data = torch.randn_like(weight) * scale**0.5
+    tuned.peft_config["default"].base_model_name_or_path = str(base)
+    tuned.save_pretrained(str(folder))
+    return folder
+
+
+def bfloat16_base(folder: Path) -> Path:
+    build(FAMILIES["llama"]()).bfloat16().save_pretrained(folder)
+    build_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def test_an_adapter_of_small_changes_is_not_rounded_away(tmp_path: Path) -> None:
+    """bfloat16 would keep next to nothing of it, and four bits would bury it."""
+    base = bfloat16_base(tmp_path / "base")
+    given = str(small_adapter(tmp_path / "adapter", base))
+    loaded = load(tmp_path, model=given)
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "base_model").dtype == torch.float32
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    bare = logits(plain, build_tokenizer())
+    wanted = logits(PeftModel.from_pretrained(plain, given), build_tokenizer())
+    got = logits(loaded.model, loaded.tokenizer)
+    assert (got - wanted).norm() < 0.1 * (wanted - bare).norm()
+    assert loaded.alerts == ()
+    for changes in ({"dtype": "bfloat16"}, {"quantization": "nf4"}, {"quantization": "int8"}):
+        (alert,) = load(tmp_path, model=given, **changes).alerts
+        assert alert.kind == "adapter_rounded"
+        assert f"{next(iter(changes.values()))} rounds its weights by" in alert.message
+
+
+def test_an_adapter_of_large_changes_stays_in_the_base_s_dtype(tmp_path: Path) -> None:
+    given = str(small_adapter(tmp_path / "adapter", bfloat16_base(tmp_path / "base"), scale=1.0))
+    assert load(tmp_path, model=given, dtype="bfloat16").alerts == ()
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "base_model").dtype == torch.bfloat16
+
+
+def drop(weights: Path, word: str) -> None:
+    """Take the first tensor out whose name has this word."""
+    held = load_file(weights)
+    del held[next(name for name in sorted(held) if word in name)]
+    save_file(held, weights, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("place", "word"), [("adapter/adapter_model", "lora_B"), ("base/model", "mlp.up_proj")]
+)
+def test_an_adapter_or_its_base_that_lacks_weights(place: str, word: str, tmp_path: Path) -> None:
+    """They would be made up: nothing for the adapter, noise for the base."""
+    adapter = small_adapter(tmp_path / "adapter", bfloat16_base(tmp_path / "base"))
+    drop(tmp_path / f"{place}.safetensors", word)
+    said = refusal(tmp_path, model=str(adapter))
+    assert "no weights for" in said
+    assert word in said
+
+
 def test_weights_that_were_packed_before(tmp_path: Path) -> None:
     save(tmp_path / "whole", FAMILIES["llama"]())
     packing = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
@@ -138,6 +202,8 @@ def test_weights_that_were_packed_before(tmp_path: Path) -> None:
     build_tokenizer().save_pretrained(tmp_path / "model")
     sitting = train(tmp_path, "llama")
     assert sitting.of(ModelLoaded)[0].quantization == "bitsandbytes"
+    assert load(tmp_path, quantization="nf4").alerts == ()
+    assert "came packed as bitsandbytes, and stay so" in load(tmp_path, quantization="none").alerts[0].message
     assert_as_plain(sitting, packing)
     (tmp_path / "x").mkdir()
     said = refusal(tmp_path / "x", model=str(sitting.output / "final_model"))
@@ -154,13 +220,12 @@ def test_weights_of_gpt_oss_as_they_are_published(tmp_path: Path) -> None:
     assert plain.model.layers[0].mlp.experts.down_proj.dtype is torch.float32
     sitting = train(tmp_path, "gpt_oss")
     assert sitting.of(ModelLoaded)[0].quantization == "none"
+    assert "came packed as mxfp4, and are unpacked" in load(tmp_path, quantization="nf4").alerts[0].message
     assert_as_plain(sitting, Mxfp4Config(dequantize=True))
 
 
 def pack_experts(whole: Path, packed: Path) -> None:
     """Random experts: (experts, out, in / 32, 16) bytes, two halves of 4 bits, an exponent for each 32."""
-    from safetensors.torch import save_file
-
     packed.mkdir()
     weights = load_file(whole / "model.safetensors")
     for name in [name for name in weights if name.endswith(("gate_up_proj", "down_proj"))]:
@@ -201,6 +266,19 @@ def test_a_gguf_file_that_is_damaged(tmp_path: Path) -> None:
         (tmp_path / "some.gguf").write_bytes(whole[:kept])
         said = refusal(tmp_path, model=str(tmp_path / "some.gguf"))
         assert said.startswith(f"--model {tmp_path / 'some.gguf'}: it cannot be read; ")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"without": "blk.1.attn_q.weight"}, "its files have no weights for model.layers.1.self_attn.q_proj"),
+        ({"scaled": "key"}, "its positions are scaled (qwen2.rope.scaling linear)"),
+        ({"scaled": "tensor"}, "its positions are scaled (rope_freqs.weight)"),
+    ],
+)
+def test_a_gguf_file_that_would_be_read_otherwise(change: dict[str, str], said: str, tmp_path: Path) -> None:
+    gguf_file.write(tmp_path / "some.gguf", build(FAMILIES["qwen2"]()), **change)
+    assert said in refusal(tmp_path, model=str(tmp_path / "some.gguf"))
 
 
 def test_weights_in_a_bin_file(tmp_path: Path) -> None:

@@ -16,11 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kto_tui.cli import main
+from kto_tui.cli.chat import Conversation, _whole
 from kto_tui.cli.columns import OneAfterTheOther, SideBySide, harmless, wrapped
 from kto_tui.cli.helper import Helper, HelperDied
 from kto_tui.core.config import RunConfig, to_yaml
 from kto_tui.core.errors import UserError
+from kto_tui.core.events import ModelLoaded
 from kto_tui.report.width import display_width, pad
+from kto_tui.run.trained import Trained
 
 HEADINGS = {"base": "base: b", "tuned": "tuned: t"}
 
@@ -37,6 +40,10 @@ HEADINGS = {"base": "base: b", "tuned": "tuned: t"}
 )
 def test_nothing_of_a_model_steers_the_terminal(text: str, shown: str) -> None:
     assert harmless(text) == shown
+
+
+def test_what_was_no_utf8_has_a_mark_in_its_place() -> None:
+    assert _whole("caf\udce9 é 👩\u200d💻") == "caf\ufffd é 👩\u200d💻"
 
 
 @given(st.text(), st.text(), st.integers(2, 40))
@@ -71,6 +78,28 @@ def test_a_row_stands_once_both_have_passed_it() -> None:
     assert out.getvalue().endswith("one two    │ eins      \n" + "three four │ zwei")
     view.end()
     assert out.getvalue().count("one two    │ eins") == 1
+
+
+def test_the_longer_answer_goes_on_growing_once_the_other_has_ended() -> None:
+    out = io.StringIO()
+    view = SideBySide(out.write, HEADINGS, 24)
+    view.add("base", "short")
+    view.add("tuned", "eins\n")
+    assert "eins" not in rows_that_stand(out)
+    view.ended("base")
+    assert "eins" in rows_that_stand(out)
+    view.add("tuned", "zwei\ndrei\n")
+    assert "zwei" in rows_that_stand(out)
+    assert "drei" in rows_that_stand(out)
+    view.ended("tuned")
+    view.end()
+    rows = [line.rpartition("\x1b[K")[2] for line in out.getvalue().split("\n")][2:-1]
+    assert [row.replace(" ", "") for row in rows] == ["short│eins", "│zwei", "│drei", "│"]
+
+
+def rows_that_stand(out: io.StringIO) -> str:
+    """What was written for good: all lines but the last."""
+    return out.getvalue().rpartition("\n")[0]
 
 
 def test_one_after_the_other_shows_every_heading() -> None:
@@ -143,6 +172,31 @@ def test_its_death_is_told_in_one_line(module: Path, body: str, words: str) -> N
         heard()
 
 
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_another_base_than_the_run_s_is_told(
+    module: Path, tmp_path: Path, quantization: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a run in four bits is talked to where there is no GPU."""
+    module.write_text(
+        serving("pipe.say('ready', template=True, device='cpu', quantization='none', dtype='float32')")
+    )
+    said = ModelLoaded(
+        name="m",
+        parameters=1,
+        trainable_parameters=1,
+        quantization=quantization,
+        dtype="float32",
+        device="cuda:0",
+    )
+    with Helper("helping", {}) as helper:
+        Conversation(helper, Trained(tmp_path, RunConfig(model="m"), base=said)).begin()
+    told = capsys.readouterr().err
+    if quantization == "none":
+        assert told == ""
+    else:
+        assert "the run trained on the base in float32, quantization nf4 (cuda:0); here it is" in told
+
+
 def test_a_stop_reaches_it_while_it_works(module: Path) -> None:
     module.write_text(serving("pipe.say('begun'); pipe.stopped.wait(30); pipe.say('ended')"))
     with Helper("helping", {}) as helper:
@@ -155,11 +209,15 @@ def test_a_stop_reaches_it_while_it_works(module: Path) -> None:
 
 
 def test_it_goes_and_tidies_up_when_the_command_is_killed(module: Path, tmp_path: Path) -> None:
-    left = tmp_path / "left"
+    """What it has begun goes with it: a folder, a file, a program."""
+    left, torn = tmp_path / "left", tmp_path / "torn"
     left.mkdir()
+    torn.touch()
     module.write_text(
         serving(
-            f"from pathlib import Path; pipe.leftovers.append(Path({str(left)!r})); "
+            "from pathlib import Path; "
+            f"pipe.leftovers += [Path({str(left)!r}), Path({str(torn)!r})]; "
+            "pipe.say('pid', pid=pipe.begin(['sleep', '60']).pid); "
             "pipe.say('pid', pid=os.getpid()); time.sleep(60)"
         )
     )
@@ -169,15 +227,23 @@ def test_it_goes_and_tidies_up_when_the_command_is_killed(module: Path, tmp_path
     )
     command = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True)
     assert command.stdout is not None
-    pid = int(command.stdout.readline())
+    pids = [int(command.stdout.readline()) for _ in range(2)]
     command.send_signal(signal.SIGKILL)
     command.wait()
     command.stdout.close()
     deadline = time.monotonic() + 20
-    while Path(f"/proc/{pid}").exists() and "State:\tZ" not in Path(f"/proc/{pid}/status").read_text():
+    while any(map(lives, pids)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert not left.exists()
+    assert not torn.exists()
+
+
+def lives(pid: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -77,6 +78,7 @@ def test_fix_says_what_it_did_and_overwrites_nothing(capsys: pytest.CaptureFixtu
         (["a.jsonl", "--fix", "b.csv"], "ends in .jsonl"),
         (["a.jsonl", "--model", "./none"], "no such folder"),
         (["a.jsonl", "--max-length", "1"], "--max-length"),
+        (["a.jsonl", "--eval-fraction", "0.5"], "unrecognized arguments: --eval-fraction"),
     ],
 )
 def test_wrong_requests_in_one_line(
@@ -105,6 +107,52 @@ def test_tokens_of_a_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert "They are special tokens of this model" in told
     assert "left out 1: prompts that fill --max-length 40" in told
     assert len(Path("b.jsonl").read_text().splitlines()) == 22
+
+
+@pytest.mark.parametrize("model", [[], ["--model-size", "tiny"]])
+def test_a_scale_that_nobody_explained_is_one_line(
+    capsys: pytest.CaptureFixture[str], model: list[str]
+) -> None:
+    """Written down, its 0 would be bad, its 1 good, and 2 to 5 left out."""
+    write("a.jsonl", *(rated(n, label=n % 6) for n in range(60)))
+    assert main(["check-data", "a.jsonl", "--fix", "b.jsonl", *model]) == 2
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 1)
+    assert "--desirable-at-least 4" in told.err
+    assert not Path("b.jsonl").exists()
+
+
+def test_fix_says_that_weights_are_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    write("a.jsonl", *(rated(n) for n in range(4)))
+    assert main(["check-data", "a.jsonl=4", "--fix", "b.jsonl"]) == 0
+    told = capsys.readouterr().out
+    assert "4 records taken 4 times, 16 rows" in told
+    assert told.endswith("each row is in it once: a.jsonl=4 has no weight any more\n")
+
+
+def test_what_a_run_will_hold_out_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    write("a.jsonl", *(rated(n) for n in range(4)))
+    Path("run.yaml").write_text("eval_fraction: 0.25\n")
+    assert main(["check-data", "a.jsonl", "--config", "run.yaml"]) == 0
+    assert "--eval-fraction 0.25 is not taken off: these are all rows" in capsys.readouterr().out
+
+
+def test_ctrl_c_while_the_process_that_counts_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be left behind: whoever waits for it to begin does not know it yet."""
+    write("a.jsonl", rated(0), rated(1))
+    started: list[int] = []
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            started.append(self.pid)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("kto_tui.cli.check_data.subprocess.Popen", Interrupted)
+    assert main(["check-data", "a.jsonl", "--model-size", "tiny"]) == 130
+    assert len(started) == 1
+    assert not psutil.pid_exists(started[0])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.worker

@@ -1,6 +1,9 @@
 """export-config: what is printed is what TRL's own parser reads, and comes to the same arguments."""
 
+import json
+import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +110,72 @@ def test_a_run_says_what_auto_came_to(tmp_path: Path, capsys: pytest.CaptureFixt
     assert (model.load_in_4bit, model.dtype, model.lora_target_modules) == (False, "float32", "all-linear")
     assert (training.desirable_weight, training.undesirable_weight) == (1.0, 2.25)
     assert (training.optim, training.bf16, training.warmup_steps) == ("adamw_torch_fused", False, 0.9999)
-    assert (training.eval_strategy, training.eval_steps, script.dataset_name) == ("steps", 50, "trl_data")
+    assert (training.eval_strategy, script.dataset_name) == ("no", "trl_data")
     assert "kto-tui check-data rows.jsonl=2 --fix trl_data/train.jsonl" in comments[0]
+    assert "each row is there once" in comments[1]
+    assert "evaluated on 0.1 of the rows: TRL takes a split of the same data set" in comments[2]
+    # Never the run's own folder, whose checkpoints TRL would take for its own.
+    assert training.output_dir == f"{tmp_path}_trl"
+    words, _ = printed(capsys, "--model", "m", "--dataset", "a/b", "--output-dir", f"{tmp_path}/")
+    assert words[words.index("--output_dir") + 1] == f"{tmp_path}_trl"
+
+
+def rated(path: Path, first: str) -> None:
+    rows = [{"asked": f"{first} {n}", "said": f"That is {n}.", "stars": n % 5 + 1} for n in range(8)]
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_the_line_that_prepares_the_rows_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a shell has it, with a file of a name that needs quotes and looks like a hub id."""
+    monkeypatch.chdir(tmp_path)
+    rated(tmp_path / "my data" / "it's rated.jsonl", "What is")
+    rated(tmp_path / "held.jsonl", "And what is")
+    words, comments = printed(
+        capsys, "--model", "m", "--dataset", "my data/it's rated.jsonl", "--eval-dataset", "held.jsonl",
+        "--prompt-column", "asked", "--completion-column", "said", "--label-column", "stars",
+        "--desirable-at-least", "4",
+    )  # fmt: skip
+    (line,) = [comment.split(" with: ")[1] for comment in comments if "check-data" in comment]
+    shell = f"kto-tui() {{ '{sys.executable}' -m kto_tui \"$@\"; }}\n{line}"
+    subprocess.run(["bash", "-c", shell], cwd=tmp_path, check=True, capture_output=True)
+    for split, first in (("train", "What is 3"), ("test", "And what is 3")):
+        rows = [json.loads(text) for text in (tmp_path / "trl_data" / f"{split}.jsonl").open()]
+        assert rows[3] == {"prompt": first, "completion": "That is 3.", "label": True}
+        assert [row["label"] for row in rows[:4]] == [False, False, False, True]
+    script, training, _ = parsed(words)
+    assert (script.dataset_name, script.dataset_test_split) == ("trl_data", "test")
+    assert training.eval_strategy == "steps"
+
+
+def test_a_file_is_no_data_set_of_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "owner" / "here").mkdir(parents=True)
+    for name in ("owner/here", "owner/gone.jsonl", "owner/gone.csv.gz"):
+        words, _ = printed(capsys, "--model", "m", "--dataset", name)
+        assert words[words.index("--dataset_name") + 1] == "trl_data"
+
+
+def test_a_split_of_the_same_data_set_is_evaluated_on(capsys: pytest.CaptureFixture[str]) -> None:
+    words, _ = printed(capsys, "--model", "m", "--dataset", "a/b", "--eval-dataset", "a/b::validation")
+    script, training, _ = parsed(words)
+    assert (script.dataset_name, script.dataset_test_split) == ("a/b", "validation")
+    assert (training.eval_strategy, training.eval_steps) == ("steps", 50)
+    words, comments = printed(capsys, "--model", "m", "--dataset", "a/b", "--eval-dataset", "a/c")
+    assert "--eval_strategy" not in words
+    assert [comment for comment in comments if "evaluated on a/c: TRL takes a split" in comment]
+
+
+def test_one_target_layer_is_found_by_peft(capsys: pytest.CaptureFixture[str]) -> None:
+    """TRL hands a list of one over as text, which PEFT takes for a pattern of the whole path."""
+    words, _ = printed(capsys, "--model", "m", "--dataset", "a/b", "--lora-target-modules", "q_proj")
+    _, _, model = parsed(words)
+    assert re.fullmatch(model.lora_target_modules, "model.layers.0.self_attn.q_proj")
+    assert not re.fullmatch(model.lora_target_modules, "model.layers.0.self_attn.eq_proj")
 
 
 def test_what_is_not_known_before_a_run_is_said(capsys: pytest.CaptureFixture[str]) -> None:

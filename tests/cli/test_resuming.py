@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 
+import kto_tui.data
 from kto_tui.cli import main, resuming
-from kto_tui.cli.request import settings_of
+from kto_tui.cli.request import check, settings_of
 from kto_tui.core.config import RunConfig, to_yaml
 from kto_tui.core.errors import UserError
 from kto_tui.core.manifest import Manifest, describe, write_manifest
 from kto_tui.core.resolve import resolve
 from tests.cli.checkpoints import write_checkpoint
 
+SAMPLE = Path(kto_tui.data.__file__).with_name("sample.jsonl")
 LATEST: dict[str, Any] = {"resume_from_checkpoint": "latest", "output_dir": "out"}
 
 
@@ -133,6 +135,44 @@ def test_settings_that_change_no_weight_need_no_word() -> None:
     run_with(50)
     changed = {"logging_steps": "1", "save_steps": "3", "keep_requested": "no", "reference_cache": "off"}
     assert settings_of({**LATEST, **changed, "eval_dataset": "builtin:sample"}).keep_requested == "no"
+
+
+def test_a_batch_that_the_plan_chose_stays_as_it_was() -> None:
+    """auto, on the command line or in a file, is no other batch than auto came to."""
+    run_with(50, config=tiny(batch_size=8, gradient_accumulation_steps=2))
+    Path("mine.yaml").write_text("batch_size: auto\ngradient_accumulation_steps: 4\n")
+    for given in ({"batch_size": "auto"}, {"config": "mine.yaml"}):
+        config = settings_of({**LATEST, **given})
+        assert (config.batch_size, config.gradient_accumulation_steps) == (8, 2)
+    assert "--batch-size 8 -> 4" in refusal(batch_size="4")
+
+
+def test_a_template_is_looked_for_before_anything_is_made() -> None:
+    """A known name is that template, also where a file or folder has the name."""
+    Path("mistral").mkdir()
+    config = tiny(dataset="builtin:sample", chat_template="mistral")
+    assert check(config).config.chat_template == "mistral"
+    Path("mine.jinja").touch()
+    config = tiny(dataset="builtin:sample", chat_template="mine.jinja")
+    assert check(config).config.chat_template == str(Path("mine.jinja").absolute())
+    for name, found in (("gone.jinja", "no such file, and no such template"), (".", "a folder")):
+        with pytest.raises(
+            UserError, match=f": found {found}; expected a Jinja file, or one of alpaca, chat"
+        ):
+            check(tiny(dataset="builtin:sample", chat_template=name))
+
+
+def test_a_path_with_a_comma_is_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("x,y").mkdir()
+    rows = Path("x,y/rows.jsonl")
+    rows.write_text(SAMPLE.read_text())
+    assert check(tiny(dataset=str(rows))).config.dataset == str(rows.absolute())
+    for given in ([str(rows), "builtin:sample"], [f"{rows}=2"], f"{rows}=2"):
+        with pytest.raises(UserError, match="a file with a comma in its name beside others or a weight"):
+            tiny(dataset=given)
+    monkeypatch.chdir("x,y")
+    with pytest.raises(UserError, match="found a comma in a path beside others or a weight"):
+        check(tiny(dataset="rows.jsonl=2"))
 
 
 def test_a_preset_in_a_file_beside_the_checkpoint_of_another_one() -> None:

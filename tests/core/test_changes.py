@@ -111,6 +111,28 @@ def test_a_file_is_the_same_by_any_of_its_names(tmp_path: Path, monkeypatch: pyt
     }
 
 
+def test_rows_that_moved_are_left_to_the_worker_to_compare(tmp_path: Path) -> None:
+    """As a template that did: the checkpoint has the sum of all tokens."""
+    before, now = tiny(dataset="a.jsonl", chat_template="a.jinja"), tiny(dataset="b.jsonl", chat_template="b")
+    names = ["dataset", "chat_template"]
+    assert changed(tmp_path, before, now) == dict.fromkeys(names, False)
+    (saved(tmp_path, before) / "accumulators.json").write_text('{"data": "sum"}')
+    assert changed(tmp_path, before, now) == dict.fromkeys(names, True)
+
+
+def test_target_layers_are_a_set(tmp_path: Path) -> None:
+    before = tiny(lora_target_modules="q_proj,v_proj")
+    assert changed(tmp_path, before, tiny(lora_target_modules="v_proj, q_proj,")) == {}
+    assert changed(tmp_path, before, tiny(lora_target_modules="v_proj")) == {"lora_target_modules": False}
+
+
+def test_a_template_s_name_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "chatml").touch()
+    named, file = tiny(chat_template="chatml"), tiny(chat_template=str(tmp_path / "chatml"))
+    assert changed(tmp_path, named, file) == {"chat_template": False}
+
+
 def test_an_evaluation_decides_where_it_may_end_the_run(tmp_path: Path) -> None:
     watched, patient = {"eval_dataset": "x.jsonl"}, {"eval_dataset": "x.jsonl", "early_stopping_patience": 2}
     change = {"eval_steps": 7}
@@ -145,11 +167,12 @@ def test_changes_in_words() -> None:
         Change("beta", 0.1, 0.25, False),
         Change("max_steps", None, 20, False),
         Change("wandb", False, True, True),
+        Change("batch_size", 8, 0, False),
         Change("dataset", "a.jsonl", "my rows.jsonl", False),
         Change("output_dir", "a\x1b[31m\n", "x" * 500, True),
     ]
     assert describe_changes(changes) == (
-        "--beta 0.1 -> 0.25, --max-steps unset -> 20, --wandb off -> on, "
+        "--beta 0.1 -> 0.25, --max-steps unset -> 20, --wandb off -> on, --batch-size 8 -> auto, "
         "--dataset a.jsonl -> 'my rows.jsonl', "
         rf"--output-dir a\x1b[31m\n -> '{'x' * 59}…"
     )

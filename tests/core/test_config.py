@@ -253,3 +253,13 @@ def test_settings_of_a_newer_version_are_not_read(tmp_path: Path) -> None:
 def test_a_home_folder_is_meant_by_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert resolve({"model_size": "tiny", "output_dir": "~/run"}).output_dir == str(tmp_path / "run")
+
+
+@pytest.mark.parametrize("written", ["0", "false", "no"])
+def test_only_auto_leaves_the_batch_to_the_plan(tmp_path: Path, written: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"model: m\nbatch_size: {written}\n")
+    with pytest.raises(
+        UserError, match=r"'batch_size': found .*; expected a whole number of at least 2, or auto"
+    ):
+        resolve({}, file)

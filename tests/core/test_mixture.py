@@ -45,6 +45,14 @@ def test_joined_is_taken_apart_again() -> None:
     assert split_sources(joined(sources)) == sources
 
 
+@pytest.mark.parametrize("weight", ["2", "0.5", "0.1234567", "999.9999999", "1e-07"])
+def test_a_weight_is_written_as_it_was_read(weight: str) -> None:
+    """A resumed run is asked for the data that its own settings name."""
+    sources = split_sources(f"a.jsonl={weight}")
+    assert split_sources(joined(sources)) == sources
+    assert joined(sources) == f"a.jsonl={weight}"
+
+
 def test_a_list_of_a_settings_file_and_a_repeated_option_are_the_same(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("model: m\ndataset: [a.jsonl=2, b.jsonl]\n")

@@ -50,9 +50,10 @@ def test_conversation_ends_with_the_rated_answer(tmp_path: Path) -> None:
     assert (row.prompt, row.completion, row.label) == (talk[:-1], talk[-1:], False)
 
 
-def test_other_keys_of_messages_are_left_out(tmp_path: Path) -> None:
-    row = read(tmp_path, {"messages": [{**USER, "name": "Ann"}, {**ANSWER, "weight": None}], "label": True})
-    assert (row.prompt, row.completion) == ([USER], [ANSWER])
+def test_keys_of_messages_that_no_template_knows_are_left_out(tmp_path: Path) -> None:
+    talk = [{**USER, "name": "Ann", "id": "7f"}, {**ANSWER, "weight": None}]
+    row = read(tmp_path, {"messages": talk, "label": True})
+    assert (row.prompt, row.completion) == ([{**USER, "name": "Ann"}], [ANSWER])
 
 
 def test_columns_by_other_names(tmp_path: Path) -> None:

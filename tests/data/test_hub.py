@@ -20,7 +20,7 @@ from kto_tui.data import Columns, check_rows
 answers = []
 for name in sys.argv[1:]:
     try:
-        answers.append(astuple(check_rows(name, Columns())))
+        answers.append(astuple(check_rows(name, Columns()))[:2])
     except UserError as error:
         answers.append(str(error))
 print(json.dumps(answers))

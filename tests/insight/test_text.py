@@ -15,6 +15,7 @@ FORMATTERS: list[Callable[[float | None], str]] = [
     text.format_rate,
     text.format_learning_rate,
     text.format_percent,
+    text.format_whole,
     text.format_duration,
     text.format_seconds,
     text.format_bytes,
@@ -45,6 +46,8 @@ def test_what_is_no_number_is_said(format_value: Callable[[float | None], str]) 
         (text.format_rate, 0.0412, "0.041"),
         (text.format_rate, 0.0, "0.0"),
         (text.format_rate, 12_345.0, "12,345"),
+        (text.format_whole, 131_072.0, "131,072"),
+        (text.format_percent, 131_072.0, "1e+05%"),
         (text.format_duration, 0.0, "0s"),
         (text.format_duration, -3.0, "0s"),
         (text.format_duration, 59.9, "59s"),
@@ -78,8 +81,8 @@ def test_formats(function: Callable[[float | None], str], value: float, written:
 def test_no_figure_is_wider_than_its_column(value: float) -> None:
     wide = {
         text.format_metric: 10, text.format_loss: 10, text.format_rate: 8, text.format_learning_rate: 8,
-        text.format_percent: 8, text.format_duration: 7, text.format_seconds: 7, text.format_bytes: 8,
-        text.format_memory: 7, text.format_count: 8,
+        text.format_percent: 8, text.format_whole: 10, text.format_duration: 7, text.format_seconds: 7,
+        text.format_bytes: 8, text.format_memory: 7, text.format_count: 8,
     }  # fmt: skip
     for format_value in FORMATTERS:
         assert len(format_value(value)) <= wide[format_value], format_value

@@ -125,6 +125,11 @@ def test_an_adapter_without_weights_and_one_of_itself(tmp_path: Path) -> None:
         check_model(adapter(tmp_path / "b", "adapter_model.safetensors", base_model_name_or_path=own))
 
 
+def test_a_run_is_no_model_but_holds_one(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"holds a run; give .*/run/final_model, or one of its checkpoints"):
+        check_model(folder(tmp_path / "run", "run.yaml"))
+
+
 def test_kinds_that_are_known_by_their_settings(tmp_path: Path) -> None:
     given = folder(tmp_path / "model", "tokenizer.json", "model.safetensors")
     settings = tmp_path / "model" / "config.json"

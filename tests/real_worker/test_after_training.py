@@ -1,8 +1,8 @@
 """What a real run has trained, used: loaded, merged, uploaded, converted and talked to."""
 
 import base64
+import copy
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -18,15 +18,20 @@ import msgspec
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from kto_tui.core.config import to_yaml
 from kto_tui.core.errors import UserError
+from kto_tui.core.manifest import read_manifest, verify
+from kto_tui.models.merged import merged_dtype
 from kto_tui.run.trained import find_trained
 from kto_tui.training.after.pipe import Pipe
 from kto_tui.training.after.talk import Talker
 from kto_tui.training.merging import export
+from kto_tui.training.talking import _answer
 from tests.fakes.hub import Handler, isolate, nobody, point_at
 from tests.real_worker.harness import sit, tiny
 
@@ -40,6 +45,8 @@ class Heard(Pipe):
         self.said: list[dict[str, Any]] = []
         self.stopped = threading.Event()
         self.leftovers: list[Path] = []
+        self._begun = []
+        self._beginning = threading.Lock()
 
     def say(self, kind: str, **what: Any) -> None:
         self.said.append({"kind": kind, **what})
@@ -97,10 +104,21 @@ def test_the_card_tells_of_data_curves_and_settings(run: Path) -> None:
         "| loss | ",
         "| margin | ",
         "| `beta` | 0.1 |",
+        "| `quantization` | nf4 |",
+        "| `dtype` | float32 |",
+        "| `optim` | adamw\\_torch |",
     ):
         assert words in card
     assert "| peft | 0." in card
     assert card.startswith("---\nlibrary_name: peft\n")
+
+
+def test_the_final_model_says_what_it_is(run: Path) -> None:
+    manifest = verify(run / "final_model")
+    assert (manifest.step, manifest.reason) == (2, "final")
+    assert "adapter_model.safetensors" in manifest.files
+    assert manifest.time > read_manifest(run / "checkpoint-2").time
+    assert find_trained(str(run)).adapter == run / "final_model"
 
 
 def test_a_merged_model_is_what_base_and_adapter_are(run: Path, tmp_path: Path) -> None:
@@ -123,6 +141,8 @@ def test_a_merged_model_is_what_base_and_adapter_are(run: Path, tmp_path: Path) 
     assert "<|assistant|>" in str(loaded["tokenizer"].chat_template)
     assert "for 2 steps on 22 rated rows" in card
     assert [path.name for path in target.parent.iterdir()] == ["merged"]
+    assert len({path.stat().st_mode for path in target.iterdir()}) == 1
+    assert merged_dtype(target, run / "final_model", "builtin:tiny") == "float32"
 
 
 def test_a_checkpoint_is_merged_in_the_dtype_asked_for(run: Path, tmp_path: Path) -> None:
@@ -155,7 +175,7 @@ def test_a_merge_that_goes_wrong_leaves_nothing(
     broken = tmp_path / "final_model"
     shutil.copytree(run / "final_model", broken)
     (broken / "adapter_model.safetensors").write_bytes(b"\0" * 100)
-    with pytest.raises(UserError, match="adapter and base do not load"):
+    with pytest.raises(UserError, match="the adapter does not fit its base"):
         export(Heard(), {**request(run, to=tmp_path / "m"), "adapter": str(broken)})
     with monkeypatch.context() as patch:
         keep = merge._save
@@ -309,6 +329,22 @@ def test_an_adapter_is_uploaded_for_a_base_of_the_hub(
     assert str(run) not in card
 
 
+def test_a_base_that_is_not_the_hub_s_own_is_told_with_the_adapter(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    (home / "base_model").mkdir(parents=True)
+    marker = {"model": "org/base", "source": "package some-model 1.0"}
+    (home / "base_model" / "kto_tui_source.json").write_text(json.dumps(marker))
+    asked = request(run / "checkpoint-2", repo="org/mine")
+    asked["config"] |= {"model": "org/base", "output_dir": str(home)}
+    pipe = Heard()
+    with taking(monkeypatch, tmp_path / "cache", "hf_write") as hub:
+        export(pipe, asked)
+    assert "made from package some-model 1.0" in pipe.one("noted")["message"]
+    assert "made from package some-model 1.0" in hub.repos["org/mine"]["README.md"].decode()
+
+
 def test_a_hub_that_refuses_or_is_away_costs_no_merge(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -397,19 +433,63 @@ def test_a_base_without_a_template_goes_on_with_the_text(
     monkeypatch.setattr(talker._tokenizer, "chat_template", None)
     assert not talker.has_template
     assert talker._encoded(asked("abc")["base"]).shape == (1, 3)
+    closed = copy.deepcopy(talker._tokenizer)
+    end = [("<|end|>", closed.eos_token_id)]
+    closed.backend_tokenizer.post_processor = TemplateProcessing(single="$A <|end|>", special_tokens=end)
+    assert closed("abc")["input_ids"][-1] == closed.eos_token_id
+    monkeypatch.setattr(talker, "_tokenizer", closed)
+    assert talker._encoded(asked("abc")["base"]).shape == (1, 3)
+
+
+def test_an_adapter_that_lacks_weights_is_no_second_base(run: Path, tmp_path: Path) -> None:
+    """PEFT would fill them with what changes nothing."""
+    hollow = tmp_path / "hollow"
+    shutil.copytree(run / "final_model", hollow)
+    weights = load_file(hollow / "adapter_model.safetensors")
+    renamed = {name.replace(".model.", ".wrapped."): weight for name, weight in weights.items()}
+    few = {name: weight for name, weight in weights.items() if "down_proj" not in name}
+    config = find_trained(str(run)).config
+    for held, said in ((renamed, "which has no"), (few, "has no weights for")):
+        save_file(held, hollow / "adapter_model.safetensors")
+        with pytest.raises(UserError, match=said):
+            Talker(config, hollow, lambda *_: None, tokens=1, temperature=0)
+        with pytest.raises(UserError, match=said):
+            export(Heard(), {**request(run, to=tmp_path / "m"), "adapter": str(hollow)})
+
+
+def test_a_device_without_room_leaves_a_question_open(
+    talker: Talker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(**_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    pipe = Heard()
+    question = {"turns": asked("x"), "together": True}
+    with monkeypatch.context() as patch:
+        patch.setattr(talker._model, "generate", short)
+        _answer(pipe, talker, question)
+    assert "too short for this answer" in pipe.one("unanswered")["message"]
+    _answer(pipe, talker, question)
+    assert {told["who"] for told in pipe.said if told["kind"] == "over"} == {"base", "tuned"}
+    pipe.one("answered")
 
 
 def kto(*arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "kto_tui", *arguments]
-    return subprocess.run(command, input=given, capture_output=True, text=True, env={**os.environ})
+    return subprocess.run(
+        command, input=given, capture_output=True, encoding="utf-8", errors="surrogateescape"
+    )
 
 
 def test_prompts_are_answered_through_a_pipe(run: Path) -> None:
-    done = kto("chat", str(run), "--max-new-tokens", "4", given="What is 1 plus 5?\n/reset\nAnd 2?\n/quit\n")
+    """One of them is no UTF-8: the mark in its place is what the models see."""
+    done = kto(
+        "chat", str(run), "--max-new-tokens", "4", given="What is 1 plus 5?\n/reset\nCaf\udce9?\n/quit\n"
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("── base: builtin:tiny ──") == 2
     assert done.stdout.count("── tuned: out/final_model ──") == 2
-    assert done.stdout.isprintable() or "\x1b" not in done.stdout
+    assert "\x1b" not in done.stdout
     assert done.stderr == ""
 
 

@@ -14,7 +14,16 @@ from kto_tui.report.width import display_width
 from tests.report.test_table import printed
 
 REPORT = DataReport(
-    sources=(SourceRead(name="rated/train.jsonl", format="TRL unpaired", records=120, rows=110, weight=2),),
+    sources=(
+        SourceRead(
+            name="rated/train.jsonl",
+            format="TRL unpaired",
+            records=55,
+            rows=110,
+            weight=2,
+            unread=("context", "3 more"),
+        ),
+    ),
     desirable=60,
     undesirable=40,
     weights=(1.0, 1.125),
@@ -39,10 +48,10 @@ def test_everything_is_said() -> None:
     text = "\n".join(lines)
     for words in (
         "Read        rated/train.jsonl\n            TRL unpaired\n",
-        "            120 records, 110 rows, taken 2 times\n",
+        "            55 records taken 2 times, 110 rows\n            not read: context, 3 more\n",
         "Desirable   ████████████████████████░░░░░░░░░░░░░░░░\n            60 (60%); 40 undesirable",
         "Weights     1 : 1.125 in the loss",
-        "  prompts         10      40     200     900    2000",
+        "  prompts           10        40       200       900     2,000",
         "      ≤ 512 ████████████████████████████████ 100\n    ≤ 1,024  0\n    ≤ 2,048 ███ 10",
         "Truncated   4\nLeft out    10: the prompt fills the length",
         "WARNING     repeats: 3 of 110 rows\n            Leave them out\nNOTE        8 prompts have both",
@@ -85,7 +94,7 @@ def test_it_fits_whatever_it_holds(
     name: str, message: str, place: str, count: int, unicode: bool, width: int
 ) -> None:
     report = DataReport(
-        sources=(SourceRead(name=name, format=message, records=count, rows=count),),
+        sources=(SourceRead(name=name, format=message, records=count, rows=count, unread=(message,)),),
         desirable=count,
         undesirable=1,
         max_length=count,
@@ -105,7 +114,7 @@ def test_it_fits_whatever_it_holds(
 def test_the_short_form_leaves_notes_out() -> None:
     (read, tone), (warning, its_tone) = short_report(REPORT, "train")
     assert read == (
-        "Data read: rated/train.jsonl (TRL unpaired, 110 rows); the longest: prompts 900/2000, "
+        "Data read: rated/train.jsonl (TRL unpaired, 110 rows); the longest: prompts 900/2,000, "
         "answers 400/500 tokens (p99/max)"
     )
     assert (tone, its_tone) == ("plain", "warning")

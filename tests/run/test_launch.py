@@ -25,7 +25,8 @@ from tests.fakes import worker
 def old_run(tmp_path: Path) -> RunDirectory:
     """An ended run, with a file of the user's beside it."""
     directory = RunDirectory(tmp_path / "run")
-    for folder in (directory.checkpoint(5), directory.final_model, directory.base_model, directory.staging):
+    folders = (directory.checkpoint(5), directory.final_model, directory.base_model, directory.staging)
+    for folder in (*folders, *directory.tracked):
         folder.mkdir(parents=True)
     for path in (directory.settings, directory.events, directory.commands, directory.log, directory.lock):
         path.write_text("old")

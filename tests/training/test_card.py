@@ -104,12 +104,24 @@ def test_data_settings_and_counts_are_told() -> None:
     )
     told = training_sections(config(beta=0.25), step=7, logs=[], data=report)
     assert "for 7 steps on 18 rated rows" in told
-    assert "| `org/ratings` | TRL unpaired | 10 | 9 | 2 |" in told
+    assert "| `org/ratings` | TRL unpaired | 10 | 9 | 2 times |" in told
     assert "| dropped: empty answer | 1 |" in told
     assert "too long" not in told
     assert "| `beta` | 0.25 |" in told
     assert "| transformers | 5." in told
     assert "## Curves" not in told
+
+
+def test_what_was_used_stands_in_the_place_of_auto() -> None:
+    used = {"quantization": "nf4", "dtype": "bfloat16", "revision of the base": None}
+    told = training_sections(config(), step=7, logs=[], used=used)
+    assert "| `quantization` | nf4 |" in told
+    assert "| `dtype` | bfloat16 |" in told
+    assert "| `optim` | auto |" in told
+    assert "revision" not in told
+    assert "| `revision of the base` | 0123 |" in training_sections(
+        config(), step=7, logs=[], used={"revision of the base": "0123"}
+    )
 
 
 def test_a_card_of_ours_gives_back_what_it_told() -> None:

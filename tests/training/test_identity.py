@@ -85,6 +85,15 @@ def test_what_changed_is_refused(tmp_path: Path, changed: str, says: str) -> Non
         require_same(checkpoint(tmp_path, **{**NOW, changed: "other"}), PATIENT, NOW)
 
 
+def test_a_template_may_be_what_changed(tmp_path: Path) -> None:
+    """Its file may hold another text than before under the same name."""
+    config = RunConfig(model="m", dataset="rows", chat_template="t.jinja")
+    with pytest.raises(
+        UserError, match=r"rows of rows, or what --chat-template t.jinja makes of them, are not"
+    ):
+        require_same(checkpoint(tmp_path, **{**NOW, "data": "other"}), config, NOW)
+
+
 def test_only_what_was_auto_is_told() -> None:
     told = {"quantization": "none", "dtype": "float32", "optim": "adamw_torch_fused"}
     assert resolved(RunConfig(dtype="float32"), **told, rows=(10, 10)) == {

@@ -47,12 +47,21 @@ def test_a_choice_of_a_choice_is_in_the_order_asked_for() -> None:
     assert chosen.where(1) == "b 2.csv, row 10"
 
 
-SAME: list[Any] = ["[]", [], "[]"]
+SAME: list[Any] = [
+    "Hi",
+    [{"role": "user", "content": "Hi"}],
+    [{"content": "Hi", "role": "user"}],
+    [{"role": "system", "content": "Hi"}],
+]
 
 
-def test_the_same_text_as_prompt_and_as_conversation_is_two_prompts() -> None:
+def test_a_prompt_is_the_same_however_it_is_written() -> None:
+    """Else --eval-fraction would part them, and train on what is evaluated."""
     rows = [dataclasses.replace(ROWS[0], prompt=prompt) for prompt in SAME]
-    assert RowSpool.of(rows).groups.tolist() == [0, 1, 0]
+    with_tools = [
+        dataclasses.replace(rows[1], tools=tools) for tools in (TOOLS, [dict(reversed(TOOLS[0].items()))])
+    ]
+    assert RowSpool.of([*rows, *with_tools]).groups.tolist() == [0, 0, 0, 1, 2, 2]
 
 
 def test_what_cannot_be_written_down_names_its_row() -> None:

@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 from peft import get_peft_model
+from transformers import Gemma3Config, Gemma3TextConfig, SiglipVisionConfig
 
 from kto_tui.core.config import RunConfig
 from kto_tui.core.errors import UserError
 from kto_tui.training.arguments import lora_config
 from kto_tui.training.targets import EVERY_LINEAR, adapter_parameters, choose_targets
-from tests.architectures.families import FAMILIES, MIXTURES, build
+from tests.architectures.families import FAMILIES, MIXTURES, SIZES, build
 
 RANK = 2
 
@@ -50,6 +51,23 @@ def test_layers_by_name() -> None:
     assert adapted("llama", "self_attn.q_proj") == {"q_proj"}
     experts = {"gate_up_proj", "down_proj"}
     assert adapted("mixtral", "o_proj,experts.gate_up_proj,experts.down_proj") == {"o_proj", *experts}
+
+
+def test_a_name_means_the_part_that_reads_text() -> None:
+    """The layers that see have the same names."""
+    text = Gemma3TextConfig(**{**SIZES, "head_dim": 16})
+    seen = SiglipVisionConfig(
+        hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=28
+    )
+    model = build(Gemma3Config(text_config=text, vision_config=seen, mm_tokens_per_image=4))
+    config = settings("q_proj")
+    targets = choose_targets(config, model)
+    told = adapter_parameters(model, RANK, targets)
+    tuned = get_peft_model(model, lora_config(config, targets))
+    trained = {name: weight.numel() for name, weight in tuned.named_parameters() if weight.requires_grad}
+    assert sum(trained.values()) == told
+    assert all(".language_model." in name for name in trained)
+    assert trained
 
 
 @pytest.mark.parametrize(

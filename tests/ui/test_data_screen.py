@@ -25,7 +25,12 @@ async def test_a_key_opens_and_closes_it(tmp_path: Path, width: int, height: int
         assert isinstance(driven.app.screen, DataScreen)
         await pilot.pause()
         text = screen_text(driven.app)
-        for words in ("Training data: 100 rows", "60 desirable, 40 undesirable", "≤ 512 ███"):
+        for words in (
+            "Training data: 100 rows",
+            "60 desirable, 40 undesirable",
+            "not read: context",
+            "≤ 512 ███",
+        ):
             assert words in text, text
         await pilot.press("end")
         await pilot.pause()

@@ -1,12 +1,12 @@
 """LLaMA-Factory's YAML for `stage: kto`, as its examples and argument classes have it."""
 
-import json
 import os
 from pathlib import Path
-from typing import Any
 
 from kto_tui.core.config import ALL_LINEAR
-from kto_tui.core.neighbours.reading import Keys, is_off, listed, number
+from kto_tui.core.errors import UserError
+from kto_tui.core.neighbours.data_sets import INDEX, Named, entries_of, find, take_columns
+from kto_tui.core.neighbours.reading import Keys, is_off, number
 from kto_tui.core.neighbours.shared import read_evaluation, read_shared
 from kto_tui.core.setting import shown
 
@@ -32,13 +32,13 @@ HARMLESS = frozenset(
         ),
     }
 )
-_INDEX = "dataset_info.json"
-_MOST_BYTES = 4 << 20
 
 
 def read_llama_factory(keys: Keys, folder: Path) -> None:
     """`folder` is that of the file. Raises UserError for another stage, or other weights than LoRA's."""
-    if (stage := keys.take("stage", default="sft")) != "kto":
+    if (stage := keys.take("stage")) is None:
+        raise UserError(f"{keys.where}: stage is missing, which {NAME} takes for sft; expected stage: kto")
+    if stage != "kto":
         raise keys.refuse("stage", shown(stage), "expected kto, the one that is trained here")
     if (kind := keys.take("finetuning_type", default="lora")) != "lora":
         raise keys.refuse("finetuning_type", shown(kind), "expected lora: adapters are what is trained here")
@@ -50,7 +50,9 @@ def read_llama_factory(keys: Keys, folder: Path) -> None:
         keys.take("lora_alpha", default=rank * 2 if isinstance(rank, int) else rank),
         "lora_alpha",
     )
-    keys.settings.setdefault("lora_dropout", 0.0)
+    if not is_off(dropout := keys.take("lora_dropout")):
+        keys.leave("lora_dropout", dropout, f"{NAME} turns dropout off for this stage; so it is here")
+    keys.put("lora_dropout", 0.0, "lora_dropout")
     target = keys.take("lora_target", default="all")
     keys.put("lora_target_modules", ALL_LINEAR if target == "all" else target, "lora_target")
     keys.move("pref_beta", "beta", 0.1)
@@ -82,16 +84,19 @@ def _read_data(keys: Keys, folder: Path) -> None:
     """The names of data sets stand in dataset_info.json of dataset_dir, relative to where one is."""
     named = keys.take("dataset_dir", default="data")
     places = [Path(os.path.expanduser(str(named))), folder / str(named)]
-    index = next((place for place in places if os.path.isfile(place / _INDEX)), None)
-    entries = _entries(index / _INDEX) if index else {}
-    sources = _sources(keys, "dataset", index, entries)
-    if sources:
-        keys.put("dataset", sources, "dataset")
-    apart = _sources(keys, "eval_dataset", index, entries)
+    index = next((path for place in places if os.path.isfile(path := place / INDEX)), None)
+    entries = entries_of(index) if index else {}
+    trained = find(keys, "dataset", index, entries)
+    apart = find(keys, "eval_dataset", index, entries)
     share = keys.take("val_size", default=0.0)
     evaluates = read_evaluation(keys)
-    if apart and evaluates:
-        keys.put("eval_dataset", apart, "eval_dataset")
+    if trained:
+        keys.put("dataset", _text(trained), "dataset")
+    if not (apart and evaluates):
+        apart = []
+    take_columns(keys, trained, apart)
+    if apart:
+        keys.put("eval_dataset", _text(apart), "eval_dataset")
     elif (part := number(share)) is not None and 0 < part < 1:
         keys.put("eval_fraction", part, "val_size")
     else:
@@ -100,37 +105,5 @@ def _read_data(keys: Keys, folder: Path) -> None:
             keys.leave("val_size", share, "expected a part of the rows; give --eval-fraction")
 
 
-def _sources(keys: Keys, key: str, index: Path | None, entries: dict[str, Any]) -> str:
-    """What the names under `key` come to for --dataset; "" where one of them is not known."""
-    found = []
-    for name in map(str, listed(keys.take(key))):
-        if os.path.exists(os.path.expanduser(name)):
-            found.append(name)
-        elif index is not None and isinstance(entry := entries.get(name), dict):
-            found.append(_source(keys, index, entry))
-        else:
-            place = f"{index / _INDEX} does not name it" if index else f"no {_INDEX} in dataset_dir"
-            keys.leave(key, name, f"{place}; give the file with --{key.replace('_', '-')}")
-            return ""
-    return ",".join(found)
-
-
-def _source(keys: Keys, index: Path, entry: dict[str, Any]) -> str:
-    """One entry: a file beside the index, or a data set on the hub. Its column of ratings is taken over."""
-    columns = entry.get("columns")
-    if isinstance(columns, dict) and isinstance(label := columns.get("kto_tag"), str):
-        keys.put("label_column", label, f"{_INDEX}, columns, kto_tag")
-    if isinstance(hub := entry.get("hf_hub_url"), str) and "file_name" not in entry:
-        subset, split = entry.get("subset") or "", entry.get("split") or ""
-        return f"{hub}:{subset}:{split}".rstrip(":")
-    return str(index / str(entry.get("file_name")))
-
-
-def _entries(path: Path) -> dict[str, Any]:
-    """The index; empty where it is none, and then no name is known."""
-    try:
-        with path.open("rb") as file:
-            found = json.loads(file.read(_MOST_BYTES))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def _text(found: list[Named]) -> str:
+    return ",".join(each.source for each in found)

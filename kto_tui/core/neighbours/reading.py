@@ -45,6 +45,14 @@ class Keys:
     sources: dict[str, str] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
     unsupported: list[str] = field(default_factory=list)
+    given: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        self.given = frozenset(self.values)
+
+    def is_assumed(self, setting: str) -> bool:
+        """Whether the setting's value is only what the program has where its file says nothing."""
+        return self.given.isdisjoint(self.sources.get(setting, "").split(", "))
 
     def take(self, *names: str, default: Any = None) -> Any:
         """The value of the first of these keys that is there and not null; all of them are done with."""

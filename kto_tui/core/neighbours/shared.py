@@ -1,14 +1,14 @@
 """Keys that TRL and LLaMA-Factory both have from transformers' TrainingArguments (5.23)."""
 
+import math
 from typing import Any
 
 from kto_tui.core.neighbours.reading import Keys, is_off, listed, number
 from kto_tui.core.setting import shown
-from kto_tui.core.trackers import TRACKERS
+from kto_tui.core.trackers import EXPECTED, TRACKERS
 
 _SAME = {
     "model_name_or_path": "model",
-    "lora_dropout": "lora_dropout",
     "weight_decay": "weight_decay",
     "seed": "seed",
     "output_dir": "output_dir",
@@ -28,6 +28,8 @@ _OPTIMIZERS = {
     "paged_adamw_8bit": "adamw_8bit",
 }
 _MOST_PASSES = 4096
+# With these values nothing is other than here.
+_USUAL = {"adam_beta1": 0.9, "adam_beta2": 0.999, "adam_epsilon": 1e-8}
 # What changes speed, memory, places or words, and not what is trained.
 _HARMLESS = frozenset(
     {
@@ -78,7 +80,7 @@ def read_shared(keys: Keys) -> None:
     keys.move("learning_rate", "learning_rate", 5e-5)
     keys.move("num_train_epochs", "num_epochs", 3.0)
     keys.move("lr_scheduler_type", "lr_scheduler_type", "linear")
-    keys.move("save_steps", "save_steps", 500)
+    keys.put("kl_scope", "micro_batch", "kl_scope")
     _read_steps(keys)
     _read_batch(keys)
     _read_warmup(keys)
@@ -88,21 +90,29 @@ def read_shared(keys: Keys) -> None:
 
 def _read_steps(keys: Keys) -> None:
     steps = keys.take("max_steps")
-    if (count := number(steps)) is not None and count < 0:  # transformers' word for none.
-        steps = None
-    if steps is not None:
+    count = number(steps)
+    if steps is not None and (count is None or count > 0):  # 0 and below are transformers' words for none.
         keys.put("max_steps", steps, "max_steps")
-    logging = keys.take("logging_steps", default=10)
-    if (share := number(logging)) is not None and share < 1:
-        keys.ignored.append("logging_steps")
-    else:
-        keys.put("logging_steps", logging, "logging_steps")
+    _read_every(keys, "logging_steps", 10)
+    _read_every(keys, "save_steps", 500)
     if not is_off(norm := keys.take("max_grad_norm", default=1.0)):
         keys.put("max_grad_norm", norm, "max_grad_norm")
     else:
         keys.leave("max_grad_norm", norm, "gradients are always clipped, to 1 where nothing else is said")
     if not is_off(value := keys.take("resume_from_checkpoint")):
         keys.leave("resume_from_checkpoint", value, "give --resume-from-checkpoint")
+
+
+def _read_every(keys: Keys, key: str, default: Any) -> None:
+    """So many steps; a value below 1 is a share of all of them, rounded up as transformers does."""
+    value = keys.take(key, default=default)
+    share, last = number(value), number(keys.settings.get("max_steps"))
+    if share is None or not 0 < share < 1:
+        keys.put(key, value, key)
+    elif last is not None and last > 0:
+        keys.put(key, math.ceil(last * share), key)
+    else:
+        keys.leave(key, value, f"of how many steps is not known yet; give --{key.replace('_', '-')}")
 
 
 def _read_batch(keys: Keys) -> None:
@@ -127,10 +137,18 @@ def _read_warmup(keys: Keys) -> None:
     elif steps is None or not steps >= 1:
         keys.put("warmup_ratio", given, "warmup_steps")
     elif last is not None and last > 0:
-        keys.put("warmup_ratio", min(1.0, steps / last), "warmup_steps")
+        keys.put("warmup_ratio", _share(int(steps), last), "warmup_steps")
+        if steps > last:
+            keys.leave("warmup_steps", given, "more than all steps; here all of them warm up")
     else:
         keys.leave("warmup_steps", given, "of how many steps is not known yet; give --warmup-ratio")
         keys.put("warmup_ratio", 0.0, "warmup_ratio")
+
+
+def _share(steps: int, last: float) -> float:
+    """The share of `last` steps that comes to these, where the trainer rounds their product up."""
+    share = min(1.0, steps / last)
+    return math.nextafter(share, 0.0) if math.ceil(last * share) > steps else share
 
 
 def _read_numbers(keys: Keys) -> None:
@@ -151,6 +169,9 @@ def _read_numbers(keys: Keys) -> None:
 
 def _read_trackers(keys: Keys) -> None:
     names = [name for name in listed(keys.take("report_to")) if not is_off(name)]
+    if "all" in names:
+        keys.leave("report_to", "all", f"trackers are named here; {EXPECTED}")
+        names.remove("all")
     known = [name for name in names if name in TRACKERS]
     if known:
         keys.put("report_to", known, "report_to")
@@ -160,16 +181,15 @@ def _read_trackers(keys: Keys) -> None:
 def read_evaluation(keys: Keys) -> bool:
     """Whether evaluations were asked for; how often is put down where they were."""
     when = keys.take("eval_strategy", "evaluation_strategy", default="no")
-    steps = keys.take("eval_steps")
     if is_off(when):
-        keys.ignored += ["eval_steps"] if steps is not None else []
+        keys.ignored += ["eval_steps"] if keys.take("eval_steps") is not None else []
         return False
     if when != "steps":
         keys.leave("eval_strategy", when, "evaluated each eval_steps, or save_steps")
-    elif steps is None or isinstance(steps, int):
-        keys.put("eval_steps", steps or keys.settings.get("logging_steps", 10), "eval_steps")
-    else:
-        keys.leave("eval_steps", steps, "expected a number of steps; give --eval-steps")
+    if is_off(keys.values.get("eval_steps")):  # For transformers 0 is as nothing.
+        keys.values.pop("eval_steps", None)
+    if when == "steps" or "eval_steps" in keys.values:
+        _read_every(keys, "eval_steps", keys.settings.get("logging_steps", 10))
     return True
 
 
@@ -177,13 +197,15 @@ def sort_rest(keys: Keys, harmless: frozenset[str], ours: frozenset[str]) -> Non
     """What no rule took: a setting of ours, something without effect, or something that is missing here."""
     for key, value in keys.values.items():
         name = key.replace("-", "_")
-        if name in ours and name not in keys.settings:
+        if name in ours and value is not None and keys.is_assumed(name):
             keys.put(name, value, key)
-        elif name in harmless or name in _HARMLESS or _is_nothing(value):
+        elif name in harmless or name in _HARMLESS or _is_nothing(name, value):
             keys.ignored.append(key)
         else:
             keys.leave(key, value, "not known here")
 
 
-def _is_nothing(value: Any) -> bool:
-    return is_off(value) and not isinstance(value, str)
+def _is_nothing(name: str, value: Any) -> bool:
+    """Whether a value is as if its key were not there."""
+    usual = name in _USUAL and number(value) == _USUAL[name]
+    return usual or (is_off(value) and not isinstance(value, str))

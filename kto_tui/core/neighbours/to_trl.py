@@ -1,14 +1,43 @@
 """A run in TRL's words: the options of `trl kto`, 1.16, and what TRL does otherwise."""
 
+import os
+import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-from kto_tui.core.config import SAMPLE_DATASET, TINY_MODEL, RunConfig, class_weights, trackers
-from kto_tui.core.mixture import split_sources
+from kto_tui.core.config import (
+    ALL_LINEAR,
+    SAMPLE_DATASET,
+    TINY_MODEL,
+    RunConfig,
+    class_weights,
+    evaluates,
+    settings,
+    trackers,
+)
+from kto_tui.core.directory import RunDirectory
+from kto_tui.core.mixture import Weighted, split_sources
 from kto_tui.core.setting import AUTO_BATCH
 
 Option = tuple[str, tuple[str, ...]]
 _ROWS = "trl_data"
+_FILES = (
+    ".json",
+    ".jsonl",
+    ".ndjson",
+    ".csv",
+    ".tsv",
+    ".parquet",
+    ".arrow",
+    ".zip",
+    ".gz",
+    ".bz2",
+    ".xz",
+    ".zst",
+)
+_READING = ("prompt_column", "completion_column", "label_column", "desirable_at_least")
 
 
 @dataclass(frozen=True)
@@ -66,11 +95,17 @@ def _model(config: RunConfig, known: Known, remarks: list[str]) -> Iterator[Opti
     yield _option("lora_r", config.lora_rank)
     yield _option("lora_alpha", config.lora_alpha)
     yield _option("lora_dropout", config.lora_dropout)
-    yield "lora_target_modules", tuple(part.strip() for part in config.lora_target_modules.split(","))
+    yield "lora_target_modules", _targets(config.lora_target_modules)
     if config.lora_dropout:
         yield _option("disable_dropout", False)
     if config.chat_template:
         remarks.append("--chat-template: TRL takes the tokenizer's own; save the tokenizer with this one")
+
+
+def _targets(text: str) -> tuple[str, ...]:
+    """The names, or a pattern for one alone: TRL has PEFT match the whole path of a layer with that."""
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    return (rf".*\.{re.escape(names[0])}",) if len(names) == 1 and names[0] != ALL_LINEAR else names
 
 
 def _quantization(config: RunConfig, known: Known, remarks: list[str]) -> Iterator[Option]:
@@ -85,33 +120,67 @@ def _quantization(config: RunConfig, known: Known, remarks: list[str]) -> Iterat
 
 def _data(config: RunConfig, remarks: list[str]) -> Iterator[Option]:
     """A data set of the hub by its name. Of rows in files TRL reads a folder, in columns that it knows."""
-    sources = split_sources(config.dataset or SAMPLE_DATASET)
-    own = config.prompt_column, config.completion_column, config.label_column, config.desirable_at_least
-    plain = own == ("prompt", "completion", "label", None)
-    if len(sources) == 1 and sources[0].weight == 1 and plain and _on_hub(sources[0].name):
-        name, _, rest = sources[0].name.partition(":")
-        subset, _, split = rest.partition(":")
+    trained = _on_hub(config, config.dataset or SAMPLE_DATASET)
+    if trained:
+        name, subset, split = trained
         yield _option("dataset_name", name)
         if subset:
             yield _option("dataset_config", subset)
-        yield _option("dataset_train_split", split or "train")
+        yield _option("dataset_train_split", split)
     else:
+        commands = [f"mkdir -p {_ROWS}", _preparation(config, config.dataset or SAMPLE_DATASET, "train")]
+        if config.eval_dataset is not None:
+            commands.append(_preparation(config, config.eval_dataset, "test"))
         remarks.append(
             "TRL reads prompt, completion and label of a folder; kto-tui writes them there with: "
-            f"kto-tui check-data {config.dataset or SAMPLE_DATASET} --fix {_ROWS}/train.jsonl"
+            + " && ".join(commands)
         )
+        if any(source.weight != 1 for source in split_sources(config.dataset or SAMPLE_DATASET)):
+            remarks.append("each row is there once, whatever the weights of the data sets")
         yield _option("dataset_name", _ROWS)
     yield _option("max_length", config.max_length)
-    if config.eval_dataset is not None:
-        remarks.append(f"evaluated on {config.eval_dataset}: TRL takes the split --dataset_test_split")
-    if config.eval_fraction is not None:
-        remarks.append(
-            f"evaluated on {config.eval_fraction:g} of the rows: TRL takes a split of its own for that"
-        )
+    yield from _evaluation(config, trained, remarks)
 
 
-def _on_hub(name: str) -> bool:
-    return "/" in name and not name.startswith((".", "/", "~")) and name.count("/") == 1
+def _evaluation(
+    config: RunConfig, trained: tuple[str, str, str] | None, remarks: list[str]
+) -> Iterator[Option]:
+    """For TRL a split of the data set that is trained on."""
+    apart = _on_hub(config, config.eval_dataset) if config.eval_dataset is not None else None
+    if apart and trained and apart[:2] == trained[:2]:
+        yield _option("dataset_test_split", apart[2])
+    elif config.eval_dataset is None or trained:
+        if evaluates(config):
+            rows = config.eval_dataset or f"{config.eval_fraction:g} of the rows"
+            remarks.append(
+                f"evaluated on {rows}: TRL takes a split of the same data set; "
+                "once there is one, add --dataset_test_split NAME --eval_strategy steps"
+            )
+        return
+    yield _option("eval_strategy", "steps")
+    yield _option("eval_steps", config.eval_steps or config.save_steps)
+
+
+def _preparation(config: RunConfig, source: str, split: str) -> str:
+    """The command, for a shell, that writes rows as TRL reads them."""
+    words = ["kto-tui", "check-data", source]
+    for name in _READING:
+        setting, value = settings()[name], getattr(config, name)
+        if value != setting.default:
+            words += [setting.flag, f"{value:g}" if isinstance(value, float) else value]
+    return shlex.join([*words, "--fix", f"{_ROWS}/{split}.jsonl"])
+
+
+def _on_hub(config: RunConfig, text: str) -> tuple[str, str, str] | None:
+    """(name, config, split) of the one data set of the hub that TRL can take as it is; None for any other."""
+    plain = all(getattr(config, name) == settings()[name].default for name in _READING)
+    (source, *others) = split_sources(text)
+    name, _, rest = source.name.partition(":")
+    local = name.startswith((".", "/", "~")) or os.path.exists(source.name) or name.lower().endswith(_FILES)
+    if others or not plain or local or name.count("/") != 1 or source != Weighted(source.name):
+        return None
+    subset, _, split = rest.partition(":")
+    return name, subset, split or "train"
 
 
 def _objective(
@@ -160,13 +229,14 @@ def _warmup(config: RunConfig, remarks: list[str]) -> float:
 
 
 def _saving(config: RunConfig, remarks: list[str]) -> Iterator[Option]:
-    yield _option("output_dir", config.output_dir or "./kto_output")
+    folder = config.output_dir or "./kto_output"
+    if RunDirectory.at(os.path.expanduser(folder)).holds_run():
+        folder = f"{Path(folder)}_trl"
+        remarks.append("output_dir is another one than the run's: TRL deletes checkpoints beyond its limit")
+    yield _option("output_dir", folder)
     yield _option("logging_steps", config.logging_steps)
     yield _option("save_steps", config.save_steps)
     yield _option("save_total_limit", config.save_total_limit)
-    if config.eval_dataset is not None or config.eval_fraction is not None:
-        yield _option("eval_strategy", "steps")
-        yield _option("eval_steps", config.eval_steps or config.save_steps)
     if config.early_stopping_patience is not None:
         remarks.append("--early-stopping-patience: trl kto has no such option")
     first, *others = trackers(config) or ("none",)

@@ -24,7 +24,7 @@ MARKS = frozenset(
 )
 HARMLESS = frozenset(
     {
-        *("precompute_ref_log_probs", "precompute_ref_batch_size", "disable_dropout", "dataset_num_proc"),
+        *("precompute_ref_log_probs", "precompute_ref_batch_size", "dataset_num_proc"),
         *("dataset_streaming", "pad_to_multiple_of", "use_bnb_nested_quant", "bnb_4bit_quant_storage"),
         *(
             "activation_offloading",
@@ -43,6 +43,8 @@ def read_trl(keys: Keys) -> None:
     _read_adapter(keys)
     keys.values.setdefault("learning_rate", 1e-6)
     read_shared(keys)
+    if "max_length" in keys.values and keys.values["max_length"] is None:
+        keys.leave("max_length", None, "rows have a longest length here; give --max-length")
     for key in ("beta", "max_length", "loss_type"):
         keys.move(key, key)
     good, bad = keys.take("desirable_weight", default=1.0), keys.take("undesirable_weight", default=1.0)
@@ -59,13 +61,21 @@ def _read_adapter(keys: Keys) -> None:
         keys.leave("use_peft", None, "TRL would train all weights; here LoRA adapters are trained")
     keys.move("lora_r", "lora_rank", 16)
     keys.move("lora_alpha", "lora_alpha", 32)
-    keys.put("lora_dropout", keys.take("lora_dropout", default=0.05), "lora_dropout")
+    _read_dropout(keys)
     targets = keys.take("lora_target_modules")
     if targets is None:
         keys.leave("lora_target_modules", None, "PEFT's choice for this model; here: every linear layer")
     keys.put("lora_target_modules", targets or ALL_LINEAR, "lora_target_modules")
     if (task := keys.take("lora_task_type")) not in (None, "CAUSAL_LM"):
         raise keys.refuse("lora_task_type", str(task), "expected CAUSAL_LM")
+
+
+def _read_dropout(keys: Keys) -> None:
+    """TRL turns off every dropout, the adapters' own too, unless it is told otherwise."""
+    off, share = keys.take("disable_dropout", default=True), keys.take("lora_dropout")
+    keys.put("lora_dropout", 0.0 if off else 0.05 if share is None else share, "lora_dropout")
+    if off and not is_off(share):
+        keys.ignored.append("lora_dropout")
 
 
 def _read_model(keys: Keys) -> None:

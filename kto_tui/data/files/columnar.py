@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 from kto_tui.core.errors import UserError, one_line, printable
+from kto_tui.data.files.class_names import Names, stored_names, with_names
 from kto_tui.data.files.compressed import on_disk
 from kto_tui.data.files.limits import BOMB, LARGEST_ROW, MIB, grows_too_far
 from kto_tui.data.files.names import Kind
@@ -19,11 +20,12 @@ _LEAST_ROW_BYTES = 8  # In memory; a value that repeats takes no room in the fil
 
 
 class _Place:
-    """How far a file was read, for errors."""
+    """How far a file was read, for errors, and how its values are to be taken."""
 
     def __init__(self, source: str, kind: Kind) -> None:
         self.source, self.kind = source, kind
         self.rows = 0
+        self.names: Names = {}  # What numbers stand for, by column.
 
     def broken(self, what: str) -> UserError:
         place = f"{self.source}, after row {self.rows}" if self.rows else self.source
@@ -58,6 +60,7 @@ def read_parquet(stream: io.BufferedReader, source: str, columns: Collection[str
                 raise UserError(f"{source}: {BOMB}")
             names = _chosen(file.schema_arrow.names, columns, source)
             step = _rows_at_once(unpacked_bytes, rows)
+            place.names = stored_names(file.schema_arrow.metadata)
             for batch in file.iter_batches(batch_size=step, columns=names, use_threads=False):
                 yield from _records(batch, place)
 
@@ -68,6 +71,7 @@ def read_arrow(stream: io.BufferedReader, source: str, columns: Collection[str] 
     _require_beginning(stream, (b"ARROW1", b"\xff\xff\xff\xff"), place)
     with on_disk(stream) as content, _errors(place):
         for batch in _ipc_batches(content, columns, source):
+            place.names = stored_names(batch.schema.metadata)
             # Nothing in the format keeps offsets inside of their buffers.
             batch.validate(full=True)
             step = _rows_at_once(_text_bytes(batch), batch.num_rows)
@@ -130,7 +134,8 @@ def _records(batch: Any, place: _Place) -> Records:
     values = [_values(column, name, place) for name, column in zip(names, batch.columns, strict=True)]
     for cells in zip(*values, strict=True):
         place.rows += 1
-        yield f"{place.source}, row {place.rows}", dict(zip(names, cells, strict=True))
+        record = dict(zip(names, cells, strict=True))
+        yield f"{place.source}, row {place.rows}", with_names(record, place.names) if place.names else record
 
 
 def _values(column: Any, name: str, place: _Place) -> list[Any]:

@@ -9,21 +9,21 @@ from typing import Any
 
 from kto_tui.data.formats.base import Format, Record
 from kto_tui.data.formats.exports import Exchange, chosen_rating
-from kto_tui.data.formats.ratings import Judge, distinct
+from kto_tui.data.formats.ratings import Judge, Judged, distinct
 from kto_tui.data.rows import Columns, Row
 
 _FLAT, _SUGGESTED = ".responses", ".suggestion"
 _COUNTED = (None, "submitted")
 
 
-class Argilla(Format):
+class Argilla(Judged):
     """One record, rated by one or several people."""
 
     expects = "a record with fields and responses"
 
     def __init__(self, judge: Judge, exchange: Exchange) -> None:
-        super().__init__("Argilla export")
-        self._judge, self._exchange = judge, exchange
+        super().__init__("Argilla export", judge, uses=exchange.uses)
+        self._exchange = exchange
 
     def _rows(self, record: Record, where: str) -> list[Row]:
         label = self._judge.majority(responses(record, self._judge.column), where)
@@ -43,8 +43,11 @@ def recognize_argilla(records: Sequence[Record], columns: Columns, source: str) 
     nested = [record["fields"] for record in records if isinstance(record.get("fields"), Mapping)]
     values = distinct(value for record in records for value in responses(record, question))
     fields = [name for record in (nested or records) for name in record]
-    known = Argilla(Judge.of(columns, question, values), Exchange.among(fields, columns, source))
+    judge = Judge.of(columns, question, values, source)
+    exchange = Exchange.among(fields, columns, source)
+    known = Argilla(judge, exchange)
     known.settled = rated
+    known.unread = exchange.unread(nested)
     return known
 
 

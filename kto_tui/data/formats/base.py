@@ -1,7 +1,7 @@
 """What all formats share: their interface, and looking up columns."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from kto_tui.core.errors import UserError
@@ -17,31 +17,52 @@ class UnratedError(UserError):
 
 
 class TiedError(UserError):
-    """As many people found the answer good as bad: it contradicts itself."""
+    """As many people found it good as bad, or both answers of a pair are the same: it contradicts itself."""
+
+
+class UnexplainedScale(UserError):
+    """A rating is of a scale that nobody explained: each 0 and 1 of its source may mean anything.
+
+    No defect of one record, and never to be skipped: raised on, whatever is done with bad rows.
+    """
 
 
 class Format(ABC):
     """How a record is turned into rated rows. `name` is for people.
 
-    `columns` are those that are read, for files that are stored by column; None for all of them.
+    `columns` are those that are read, for files that are stored by column; None for all of them. `uses` are
+    the columns that prompt, answer and rating are read from.
     """
 
     expects = "an object with its columns"
     settled = True  # False for an export that had no rating yet among the records it was recognized from.
+    # Columns of the records it was recognized from that hold something and are not read.
+    unread: tuple[str, ...] = ()
+    left: frozenset[str] = frozenset()  # Of `columns`, those that only conversations have a place for.
+    # Options that name a column which these records do not have: meant for another data set, or misspelled.
+    unused: tuple[str, ...] = ()
 
-    def __init__(self, name: str, columns: frozenset[str] | None = None) -> None:
+    def __init__(self, name: str, columns: frozenset[str] | None = None, uses: Iterable[str] = ()) -> None:
         self.name = name
         self.columns = columns
+        self.uses = tuple(uses)
 
     def rows(self, record: Any, where: str) -> list[Row]:
         """The row, or both rows of a pair, the desirable one first.
 
-        Raises UserError that names the place, the column, what was found and what is wanted; of exports
-        also UnratedError and TiedError.
+        Raises UserError that names the place, the column, what was found and what is wanted; also
+        UnexplainedScale, TiedError, and of exports UnratedError.
         """
         if type(record) is not dict and not isinstance(record, Mapping):
             raise UserError(f"{where}: found {shown(record)}; expected {self.expects}")
         return self._rows(record, where)
+
+    def only_zero_one(self) -> bool:
+        """Whether all rows read so far were rated by 0 and 1 alone, while desirable begins above 1.
+
+        Ask at the end of a source: the threshold then belongs to another scale, and made all undesirable.
+        """
+        return False
 
     @abstractmethod
     def _rows(self, record: Record, where: str) -> list[Row]: ...
@@ -68,3 +89,11 @@ def cell(record: Record, name: str, option: str, where: str) -> Any:
     if value is MISSING:
         raise UserError(f'{where}: no column "{name}"; found {listed(record)} (choose one with {option})')
     return value
+
+
+def unread(records: Iterable[Record], read: Container[str]) -> tuple[str, ...]:
+    """The columns that hold something in one of the records and are not among those that are read."""
+    held = dict.fromkeys(
+        name for record in records for name, value in record.items() if value not in (None, "", [], {})
+    )
+    return tuple(name for name in held if name not in read)

@@ -6,12 +6,12 @@ from typing import Any
 
 from kto_tui.core.errors import UserError
 from kto_tui.data.formats.base import Record
+from kto_tui.data.formats.names import MEDIA, SPOKEN, TEMPLATE_OPTIONS
 from kto_tui.data.rows import Message, Text
-from kto_tui.data.wording import shown
+from kto_tui.data.wording import listed, shown
 
-MEDIA = ("images", "image", "videos", "audios")
 _DEEPEST = 32
-_WITH_TEXT = ("content", "reasoning_content", "thinking")
+_WITH_TEXT = ("content", *SPOKEN)
 
 
 def require_text(text: Text, part: str, where: str) -> None:
@@ -55,13 +55,21 @@ def require_assistant(messages: list[Message], column: str, where: str) -> None:
         )
 
 
-def refuse_media(record: Record, where: str) -> None:
-    """Refuse a row that shows the model more than text."""
+def refuse_beside(record: Record, where: str) -> None:
+    """Refuse a conversation that shows the model more than text, or that asks for a template of its own."""
     for name in MEDIA:
         if record.get(name):
             raise UserError(
                 f'{where}: "{name}" holds more than text, and only text is trained on; remove the row'
             )
+    options = record.get(TEMPLATE_OPTIONS)
+    if isinstance(options, Mapping):
+        options = {name: value for name, value in options.items() if value is not None}
+    if options and options not in ("{}", "null"):
+        found = listed(options) if isinstance(options, Mapping) else shown(options)
+        raise UserError(
+            f'{where}: "{TEMPLATE_OPTIONS}" holds {found}, which no row is trained with; remove the column'
+        )
 
 
 def _require_plain(text: str, part: str, where: str) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kto_tui.core.errors import UserError
-from kto_tui.data.formats.base import Format, Record, TiedError, UnratedError
+from kto_tui.data.formats.base import Format, Record, TiedError, UnratedError, unread
 from kto_tui.data.formats.checks import require_assistant
-from kto_tui.data.formats.exports import PROMPTS, Exchange, chosen_rating
-from kto_tui.data.formats.messages import assistant, user
-from kto_tui.data.formats.ratings import Judge, distinct
-from kto_tui.data.formats.unpaired import text_or_messages
+from kto_tui.data.formats.exports import Exchange, chosen_rating
+from kto_tui.data.formats.messages import assistant, text_or_messages, user, with_system
+from kto_tui.data.formats.names import PROMPTS, SYSTEMS
+from kto_tui.data.formats.ratings import Judge, Judged, distinct
 from kto_tui.data.rows import Columns, Row
 from kto_tui.data.wording import listed
 
@@ -20,14 +20,15 @@ _ADDED = frozenset(("id", "annotator", "annotation_id", "created_at", "updated_a
 _KINDS = ("choices", "rating", "number")
 
 
-class LabelStudio(Format):
+class LabelStudio(Judged):
     """One task with its annotations."""
 
     expects = "a task with data and annotations"
 
     def __init__(self, judge: Judge, exchange: Exchange, *, flat: bool) -> None:
-        super().__init__("Label Studio export (JSON_MIN)" if flat else "Label Studio export")
-        self._judge, self._exchange, self._flat = judge, exchange, flat
+        name = "Label Studio export (JSON_MIN)" if flat else "Label Studio export"
+        super().__init__(name, judge, uses=exchange.uses)
+        self._exchange, self._flat = exchange, flat
 
     def _rows(self, record: Record, where: str) -> list[Row]:
         column = self._judge.column
@@ -44,7 +45,7 @@ class LabelStudioPairwise(Format):
     expects = LabelStudio.expects
 
     def __init__(self, prompt: str, answers: tuple[str, str]) -> None:
-        super().__init__("Label Studio export, pairwise")
+        super().__init__("Label Studio export, pairwise", uses=(prompt, *answers))
         self._prompt, self._answers = prompt, answers
 
     def _rows(self, record: Record, where: str) -> list[Row]:
@@ -57,7 +58,7 @@ class LabelStudioPairwise(Format):
         if left * 2 == len(votes):
             raise TiedError(f"{where}: both sides were selected as often")
         data = _data(record, where)
-        prompt = text_or_messages(data.get(self._prompt), self._prompt, user, where)
+        prompt = with_system(text_or_messages(data.get(self._prompt), self._prompt, user, where), data, where)
         answers = [text_or_messages(data.get(name), name, assistant, where) for name in self._answers]
         for name, answer in zip(self._answers, answers, strict=True):
             require_assistant(answer, name, where)
@@ -86,7 +87,9 @@ def recognize_label_studio(records: Sequence[Record], columns: Columns, source: 
     plain = [name for name in rest if name not in (exchange.prompt, exchange.answer, "system")]
     name = chosen_rating(found or plain, columns, source) or columns.label
     values = distinct(_value(record.get(name)) for record in flat)
-    return LabelStudio(Judge.of(columns, name, values), exchange, flat=True)
+    known = LabelStudio(Judge.of(columns, name, values, source), exchange, flat=True)
+    known.unread = exchange.unread(flat, (*_ADDED, name))
+    return known
 
 
 def _tasks(tasks: Sequence[Record], columns: Columns, source: str) -> Format:
@@ -94,25 +97,54 @@ def _tasks(tasks: Sequence[Record], columns: Columns, source: str) -> Format:
     results = [result for task in tasks for result in _results(task)]
     names = [name for name, kind, _ in results if kind in _KINDS]
     if not names and not columns.names_label and any(kind == "pairwise" for _, kind, _ in results):
-        return _pairwise(list(dict.fromkeys(fields)), columns, source)
+        return _pairwise(tasks, list(dict.fromkeys(fields)), columns, source)
     name = chosen_rating(names, columns, source)
     values = distinct(value for task in tasks for value in _choices(task, name or ""))
-    judge = Judge.of(columns, name or columns.label, values)
-    known = LabelStudio(judge, Exchange.among(fields, columns, source), flat=False)
+    judge = Judge.of(columns, name or columns.label, values, source)
+    exchange = Exchange.among(fields, columns, source)
+    known = LabelStudio(judge, exchange, flat=False)
     known.settled = name is not None
+    known.unread = exchange.unread(task["data"] for task in tasks)
     return known
 
 
-def _pairwise(fields: list[str], columns: Columns, source: str) -> Format:
+def _pairwise(tasks: Sequence[Record], fields: list[str], columns: Columns, source: str) -> Format:
     usual = (columns.prompt, *PROMPTS)
     prompt = next((name for name in usual if name in fields), None)
-    answers = [name for name in fields if name != prompt and name != "id"]
-    if prompt is None or len(answers) != 2:
+    if prompt is None:
         raise UserError(
-            f"{source}: found the fields {listed(fields)}; expected a prompt and the two answers that were"
-            " compared (choose the prompt with --prompt-column, leave other fields out)"
+            f"{source}: found the fields {listed(fields)}; choose the prompt with --prompt-column"
         )
-    return LabelStudioPairwise(prompt, (answers[0], answers[1]))
+    answers = [name for name in fields if name not in (prompt, "id", *SYSTEMS)]
+    left, right = _sides(tasks, answers, columns, source)
+    known = LabelStudioPairwise(prompt, (left, right))
+    known.unread = unread((task["data"] for task in tasks), (prompt, left, right, *SYSTEMS))
+    return known
+
+
+def _sides(tasks: Sequence[Record], answers: list[str], columns: Columns, source: str) -> tuple[str, str]:
+    """The fields that were shown left and right: Label Studio compares what `to_name` lists, in its order.
+
+    That names tags of the labelling interface, which often but not always are called as their fields are.
+    """
+    named = columns.completion != "completion"
+    if named and columns.completion in answers and len(answers) == 2:
+        return columns.completion, next(name for name in answers if name != columns.completion)
+    compared = [
+        name.strip()
+        for task in tasks
+        for result in _compared(task)
+        for name in str(result.get("to_name")).split(",")
+    ]
+    names = list(dict.fromkeys(compared))
+    if len(names) == 2 and set(names) <= set(answers):
+        return names[0], names[1]
+    if {"left", "right"} <= set(answers):
+        return "left", "right"
+    raise UserError(
+        f"{source}: found the answers {listed(answers)}, and not which of two was shown left; choose that"
+        " with --completion-column, and leave fields out that are no answers"
+    )
 
 
 def _data(record: Record, where: str) -> Record:
@@ -122,8 +154,8 @@ def _data(record: Record, where: str) -> Record:
     return data
 
 
-def _results(record: Record) -> Iterator[tuple[str, str, Any]]:
-    """(name of the control, its kind, the value) of all that was annotated."""
+def _annotated(record: Record) -> Iterator[Mapping[str, Any]]:
+    """All that was annotated and not cancelled."""
     annotations = record.get("annotations")
     for annotation in annotations if isinstance(annotations, list) else []:
         if not isinstance(annotation, Mapping) or annotation.get("was_cancelled"):
@@ -131,7 +163,17 @@ def _results(record: Record) -> Iterator[tuple[str, str, Any]]:
         results = annotation.get("result")
         for result in results if isinstance(results, list) else []:
             if isinstance(result, Mapping) and isinstance(result.get("value"), Mapping):
-                yield str(result.get("from_name")), str(result.get("type")), _value(result["value"])
+                yield result
+
+
+def _results(record: Record) -> Iterator[tuple[str, str, Any]]:
+    """(name of the control, its kind, the value) of all that was annotated."""
+    for result in _annotated(record):
+        yield str(result.get("from_name")), str(result.get("type")), _value(result["value"])
+
+
+def _compared(record: Record) -> Iterator[Mapping[str, Any]]:
+    return (result for result in _annotated(record) if result.get("type") == "pairwise")
 
 
 def _choices(record: Record, name: str) -> Iterator[Any]:

@@ -1,10 +1,13 @@
 """Conversations, as OpenAI, sharegpt, LangChain and their kin write them, as lists of role and content."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from kto_tui.core.errors import UserError
+from kto_tui.data.formats.base import Record
 from kto_tui.data.formats.checks import require_assistant, require_encodable, require_text
+from kto_tui.data.formats.names import HISTORIES, MARKS, SPOKEN, SYSTEMS
 from kto_tui.data.formats.tools import parsed, read_calls
 from kto_tui.data.rows import Message
 from kto_tui.data.wording import listed, shown
@@ -19,8 +22,7 @@ _ROLES = {
 }
 _CALLS = ("function_call", "tool_call")
 _KEYS = (("role", "content"), ("from", "value"), ("type", "content"))
-_KEPT = ("reasoning_content", "thinking")
-_OF_TOOLS = ("name", "tool_call_id")
+_PYTHON = re.compile(r"\s*(?:array\()?\[?\s*\{\s*'(?:role|from|content|value)'\s*:")
 
 
 def user(content: str) -> Message:
@@ -33,10 +35,41 @@ def assistant(content: str) -> Message:
     return {"role": "assistant", "content": content}
 
 
+def from_text(value: Any, column: str, where: str) -> Any:
+    """Messages that were saved as JSON text, as tables hold them; anything else as it is.
+
+    Raises UserError for messages as Python prints them, which pandas writes into a .csv.
+    """
+    found = in_text(value)
+    if isinstance(found, str) and _PYTHON.match(found):
+        raise UserError(
+            f'{where}: "{column}" holds messages as Python prints them; expected JSON'
+            " (save the data set as .jsonl or .parquet)"
+        )
+    return found
+
+
+def in_text(value: Any) -> Any:
+    """The same, without a word on Python's notation."""
+    found = parsed(value)
+    if found is value:
+        return value
+    items = found if isinstance(found, list) else [found]
+    return items if items and all(_is_message(item) for item in items) else value
+
+
+def _is_message(item: Any) -> bool:
+    if not isinstance(item, Mapping):
+        return False
+    if isinstance(item.get("role"), str):
+        return "content" in item or "tool_calls" in item
+    return isinstance(item.get("from"), str) and "value" in item
+
+
 def read_messages(value: Any, column: str, where: str, wanted: str = "a list of messages") -> list[Message]:
     """The messages of a column; JSON text is taken as what it says. Raises UserError."""
     if not isinstance(value, list):
-        value = _transposed(parsed(value))
+        value = _transposed(parsed(from_text(value, column, where)))
     if not isinstance(value, list) or not value:
         raise UserError(f'{where}: "{column}" is {shown(value)}; expected {wanted}')
     messages: list[Message] = []
@@ -61,17 +94,50 @@ def split_answer(messages: list[Message], column: str, where: str) -> tuple[list
     return prompt, completion
 
 
-def with_system(messages: list[Message], system: Any, where: str) -> list[Message]:
-    """The system prompt of a column of its own put before; one among the messages wins."""
-    if system is None or system == "":
+def text_or_messages(value: Any, column: str, said: Callable[[str], Message], where: str) -> list[Message]:
+    """Messages, also those in JSON text; other text becomes the one message of `said`."""
+    value = from_text(value, column, where)
+    if isinstance(value, str):
+        messages = [said(value)]
+    else:
+        messages = read_messages(value, column, where, "text, or a list of messages")
+    require_text(messages, f'"{column}"', where)
+    return messages
+
+
+def with_system(messages: list[Message], record: Record, where: str) -> list[Message]:
+    """The system prompt in a column of the record put before; one among the messages wins."""
+    name = next((name for name in SYSTEMS if record.get(name) not in (None, "")), None)
+    if name is None:
         return messages
+    system = record[name]
     if not isinstance(system, str):
-        raise UserError(f'{where}: "system" is {shown(system)}; expected text')
+        raise UserError(f'{where}: "{name}" is {shown(system)}; expected text')
     if system.isspace() or messages[0]["role"] == "system":
         return messages
     message = {"role": "system", "content": system}
-    require_text([message], '"system"', where)
+    require_text([message], f'"{name}"', where)
     return [message, *messages]
+
+
+def turns_before(record: Record, where: str) -> list[Message]:
+    """What was said earlier, in a column of its own: messages, or pairs of question and answer."""
+    name = next((name for name in HISTORIES if record.get(name) not in (None, "", [])), None)
+    if name is None:
+        return []
+    turns = parsed(from_text(record[name], name, where))
+    if isinstance(turns, list) and turns and all(isinstance(turn, dict) for turn in turns):
+        return read_messages(turns, name, where)
+    messages: list[Message] = []
+    for turn in turns if isinstance(turns, list) else [turns]:
+        if not isinstance(turn, list) or len(turn) != 2 or not all(isinstance(said, str) for said in turn):
+            raise UserError(
+                f'{where}: "{name}" holds {shown(turn)}; expected pairs of text, question and answer'
+            )
+        messages += [user(turn[0]), assistant(turn[1])]
+    if messages:
+        require_text(messages, f'"{name}"', where)
+    return messages
 
 
 def _is_plain(item: Any) -> bool:
@@ -138,14 +204,15 @@ def _message(item: Mapping[str, Any], role: str, content: Any, key: str, where: 
     message: Message = {"role": role, "content": ""}
     if calls := _calls(item):
         message["tool_calls"] = read_calls(calls, where())
-    if content is not None or not (calls or any(isinstance(item.get(name), str) for name in _KEPT)):
+    if content is not None or not (calls or any(isinstance(item.get(name), str) for name in SPOKEN)):
         message["content"] = _content(content, key, where)
-    for name in _KEPT:
+    for name in (*SPOKEN, *MARKS):
         if isinstance(item.get(name), str) and item[name]:
             message[name] = item[name]
-    if role == "tool":
-        message |= {name: item[name] for name in _OF_TOOLS if isinstance(item.get(name), str)}
-        require_encodable(message, "the answer of a tool", where())
+    marks = [message[name] for name in MARKS if name in message]
+    if role == "tool" or marks:
+        part = "the answer of a tool" if role == "tool" else "what stands beside the content"
+        require_encodable([message["content"], *marks], part, where())
     return message
 
 

@@ -4,30 +4,40 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kto_tui.core.errors import UserError
-from kto_tui.data.formats.base import Format, Record, cell, with_outer
-from kto_tui.data.formats.checks import MEDIA, refuse_media, require_assistant, require_text
-from kto_tui.data.formats.messages import assistant, read_messages, split_answer, user, with_system
-from kto_tui.data.formats.ratings import Judge
+from kto_tui.data.formats.base import Format, Record, TiedError, cell, with_outer
+from kto_tui.data.formats.checks import refuse_beside, require_assistant, require_text
+from kto_tui.data.formats.messages import (
+    assistant,
+    from_text,
+    read_messages,
+    split_answer,
+    text_or_messages,
+    user,
+    with_system,
+)
+from kto_tui.data.formats.names import BESIDE, CHATS, HISTORIES, SYSTEMS
 from kto_tui.data.formats.tools import Tool, parsed, read_tools
-from kto_tui.data.formats.unpaired import instruction, text_or_messages
+from kto_tui.data.formats.unpaired import INPUT, instruction, refuse_late
+from kto_tui.data.labels import parse_label
 from kto_tui.data.rows import Message, Row, Text
 from kto_tui.data.wording import shown
 
-_TURN = "\n\nAssistant:"  # How Anthropic's HH files mark where the model speaks.
-_ALSO = frozenset(("system", "tools", "input", "history", *MEDIA))
+TURN = "\n\nAssistant:"  # How Anthropic's HH files mark where the model speaks.
 
 
 class Pair(Format):
     """Base of the formats with two answers."""
 
-    def __init__(self, name: str, reads: tuple[str, ...]) -> None:
-        super().__init__(name, with_outer(reads) | _ALSO)
-        self.expects = f"an object with {' and '.join(reads[-2:])}"
+    def __init__(self, name: str, uses: tuple[str, ...], also: tuple[str, ...] = ()) -> None:
+        super().__init__(name, with_outer((*uses, *also)) | BESIDE, uses)
+        self.expects = f"an object with {' and '.join(uses[-2:])}"
 
     @staticmethod
     def _both(
         prompt: Text, better: Text, worse: Text, where: str, tools: list[Tool] | None = None
     ) -> list[Row]:
+        if better == worse:
+            raise TiedError(f"{where}: the better and the worse answer are the same")
         return [Row(prompt, better, True, where, tools), Row(prompt, worse, False, where, tools)]
 
 
@@ -35,34 +45,62 @@ class ChosenRejected(Pair):
     """`chosen` and `rejected`, with a prompt in a column of its own or as their common beginning.
 
     All text stays text, as in TRL; with a system prompt, history or messages it becomes conversations.
-    Where `chosen` holds the whole conversation, that wins over the prompt's column (UltraFeedback has both).
+    Where `chosen` holds the whole conversation, that wins over the prompt's column (UltraFeedback has both),
+    but for a system prompt there, and not over a column that the user `named`.
     """
 
-    def __init__(self, name: str, prompt: str | None, *, chat: bool = False) -> None:
-        super().__init__(name, ("chosen", "rejected") if prompt is None else (prompt, "chosen", "rejected"))
-        self._prompt, self._chat = prompt, chat
+    def __init__(
+        self, name: str, prompt: str | None, *, chat: bool = False, join: bool = False, named: bool = False
+    ) -> None:
+        uses = ("chosen", "rejected") if prompt is None else (prompt, "chosen", "rejected")
+        super().__init__(name, uses, (*HISTORIES, *((INPUT,) if join else ())))
+        self._prompt, self._chat, self._join, self._named = prompt, chat, join, named
 
     def _rows(self, record: Record, where: str) -> list[Row]:
-        better = cell(record, "chosen", "--completion-column", where)
-        worse = cell(record, "rejected", "--completion-column", where)
-        asked = None if self._prompt is None else cell(record, self._prompt, "--prompt-column", where)
+        better, worse = (
+            from_text(cell(record, name, "--completion-column", where), name, where)
+            for name in ("chosen", "rejected")
+        )
+        asked = None
+        if self._prompt is not None:
+            asked = from_text(cell(record, self._prompt, "--prompt-column", where), self._prompt, where)
         if isinstance(better, str) and isinstance(worse, str) and isinstance(asked, (str, type(None))):
             if self._prompt is None:
+                refuse_late(record, SYSTEMS, where)
                 return self._both(*_common_text(better, worse, where), where)
             if not self._chat:
-                return self._texts(asked, better, worse, where)
-        refuse_media(record, where)
+                return self._texts(record, asked, better, worse, where)
+        refuse_beside(record, where)
         chosen, rejected = (_one_or_more(value, name, where) for name, value in _named(better, worse))
         if self._prompt is None or (len(chosen) > 1 and chosen[0]["role"] != "assistant"):
             prompt, chosen, rejected = _common_messages(chosen, rejected, where)
-            prompt = with_system(prompt, record.get("system"), where)
+            prompt = self._asked(record, where) if self._named else self._begun(record, prompt, asked, where)
         else:
-            prompt = instruction(record, self._prompt, where)
+            prompt = self._asked(record, where)
             require_assistant(chosen, "chosen", where)
             require_assistant(rejected, "rejected", where)
         return self._both(prompt, chosen, rejected, where, read_tools(record, where))
 
-    def _texts(self, asked: Any, better: str, worse: str, where: str) -> list[Row]:
+    def _asked(self, record: Record, where: str) -> list[Message]:
+        assert self._prompt is not None
+        prompt = instruction(record, self._prompt, where, join=self._join)
+        if self._prompt in CHATS and prompt[-1]["role"] == "assistant":
+            raise UserError(
+                f'{where}: the last message of "{self._prompt}" is of role "assistant"; expected the prompt'
+                ' that "chosen" and "rejected" answer'
+            )
+        return prompt
+
+    def _begun(self, record: Record, prompt: list[Message], asked: Any, where: str) -> list[Message]:
+        """The common beginning, with the system prompt that the prompt's own column may have."""
+        if self._prompt is not None and asked is not None and not isinstance(asked, str):
+            first = read_messages(asked, self._prompt, where)[0]
+            if first["role"] == "system" != prompt[0]["role"]:
+                prompt = [first, *prompt]
+        return with_system(prompt, record, where)
+
+    def _texts(self, record: Record, asked: Any, better: str, worse: str, where: str) -> list[Row]:
+        refuse_late(record, (*SYSTEMS, *HISTORIES), where)
         for name, value in ((self._prompt, asked), *_named(better, worse)):
             if not isinstance(value, str):
                 raise UserError(f'{where}: "{name}" is {shown(value)}; expected text')
@@ -74,7 +112,8 @@ class RejectedResponse(Pair):
     """ms-swift's: a conversation (or query and response) that is good, and what would have been worse."""
 
     def __init__(self, name: str, column: str, rejected: str) -> None:
-        super().__init__(name, (column, "query", "response", rejected))
+        good = ("query", "response") if column == "query" else (column,)
+        super().__init__(name, (*good, rejected), (INPUT, *HISTORIES) if column == "query" else ())
         self._column, self._rejected = column, rejected
 
     def _rows(self, record: Record, where: str) -> list[Row]:
@@ -82,14 +121,14 @@ class RejectedResponse(Pair):
         value = cell(record, self._rejected, "--completion-column", where)
         worse = text_or_messages(value, self._rejected, assistant, where)[-1:]
         require_assistant(worse, self._rejected, where)
-        refuse_media(record, where)
+        refuse_beside(record, where)
         return self._both(prompt, better, worse, where, read_tools(record, where))
 
     def _good(self, record: Record, where: str) -> tuple[list[Message], list[Message]]:
         value = cell(record, self._column, "--prompt-column", where)
         if self._column != "query":
             prompt, answer = split_answer(read_messages(value, self._column, where), self._column, where)
-            return with_system(prompt, record.get("system"), where), answer
+            return with_system(prompt, record, where), answer
         response = cell(record, "response", "--completion-column", where)
         return instruction(record, "query", where), text_or_messages(response, "response", assistant, where)
 
@@ -118,9 +157,9 @@ class OpenAIPreference(Pair):
 class HalosPairwise(Pair):
     """HALOs' pairwise feedback: output_A is the better one where label is 1, output_B where it is 0."""
 
-    def __init__(self, judge: Judge) -> None:
-        super().__init__("HALOs pairwise feedback", ("prompt", judge.column, "output_A", "output_B"))
-        self._judge = judge
+    def __init__(self, rating: str) -> None:
+        super().__init__("HALOs pairwise feedback", ("prompt", rating, "output_A", "output_B"))
+        self._rating = rating
 
     def _rows(self, record: Record, where: str) -> list[Row]:
         value = cell(record, "prompt", "--prompt-column", where)
@@ -131,10 +170,21 @@ class HalosPairwise(Pair):
                 text_or_messages(cell(record, name, "--completion-column", where), name, assistant, where)
             )
             require_assistant(answers[-1], name, where)
-        if not self._judge.desirable(cell(record, self._judge.column, "--label-column", where), where):
+        if not self._first_is_better(record, where):
             answers.reverse()
         better, worse = answers
         return self._both(prompt, better, worse, where)
+
+    def _first_is_better(self, record: Record, where: str) -> bool:
+        """Which of two is no rating on a scale: --desirable-at-least says nothing of it."""
+        value = cell(record, self._rating, "--label-column", where)
+        label = parse_label(value)
+        if label is None:
+            raise UserError(
+                f'{where}: "{self._rating}" is {shown(value)}; expected 1 where output_A is better,'
+                " 0 where output_B is"
+            )
+        return label
 
 
 def _named(better: Any, worse: Any) -> tuple[tuple[str, Any], tuple[str, Any]]:
@@ -148,23 +198,24 @@ def _one_or_more(value: Any, column: str, where: str) -> list[Message]:
 
 
 def _common_text(better: str, worse: str, where: str) -> tuple[str, str, str]:
-    """Prompt and both answers. The answers begin at the space before the first word that differs."""
+    """Prompt and both answers. The answers begin at the spaces before the first word that differs.
+
+    Other white space stays with the prompt, as TRL's extract_prompt has it.
+    """
     if better == worse:
-        raise UserError(
-            f'{where}: "chosen" and "rejected" are the same; expected a better and a worse answer'
-        )
+        raise TiedError(f"{where}: the better and the worse answer are the same")
     common = better[: _alike(better, worse)]
-    turn = common.rfind(_TURN)
+    turn = common.rfind(TURN)
     if turn >= 0:
-        end = turn + len(_TURN)
+        end = turn + len(TURN)
     else:
         end = len(common)
         while end and not common[end - 1].isspace():
             end -= 1
-        while end and common[end - 1].isspace():
+        while end and common[end - 1] == " ":
             end -= 1
     prompt, chosen, rejected = better[:end], better[end:], worse[end:]
-    if not prompt:
+    if not prompt.strip():
         raise UserError(
             f'{where}: "chosen" and "rejected" do not begin alike, and there is no prompt;'
             " expected their common beginning (choose a column with --prompt-column)"
@@ -178,6 +229,8 @@ def _common_messages(
     better: list[Message], worse: list[Message], where: str
 ) -> tuple[list[Message], list[Message], list[Message]]:
     """Prompt and both answers: the prompt is what both begin with, but for the last messages."""
+    if better == worse:
+        raise TiedError(f"{where}: the better and the worse answer are the same")
     length = _alike(better[:-1], worse[:-1])
     if not length:
         raise UserError(

@@ -11,12 +11,12 @@ from typing import Any
 from kto_tui.core.errors import UserError
 from kto_tui.data.formats.base import MISSING, Format, Record, look_up
 from kto_tui.data.formats.checks import require_assistant
-from kto_tui.data.formats.exports import ANSWERS, CHATS, PROMPTS, RATINGS, chosen_rating
-from kto_tui.data.formats.messages import assistant, user, with_system
-from kto_tui.data.formats.ratings import Judge, distinct
+from kto_tui.data.formats.exports import chosen_rating
+from kto_tui.data.formats.messages import assistant, text_or_messages, turns_before, user, with_system
+from kto_tui.data.formats.names import ANSWERS, CHATS, HISTORIES, PROMPTS, RATINGS, SETTINGS, SYSTEMS
+from kto_tui.data.formats.ratings import Judge, Judged, distinct
 from kto_tui.data.formats.tools import parsed, read_tools
-from kto_tui.data.formats.unpaired import text_or_messages
-from kto_tui.data.rows import Columns, Row
+from kto_tui.data.rows import Columns, Message, Row
 from kto_tui.data.wording import listed, shown
 
 _INPUTS, _OUTPUTS = ("input", "inputs"), ("output", "outputs")
@@ -26,35 +26,44 @@ _TEXTS = ("content", "text", *ANSWERS, "result", "value", "generated_text")
 _DEEPEST = 8
 
 
-class Trace(Format):
+class Trace(Judged):
     """One call of the application: what went in, what came out, and how it was found."""
 
     expects = "a trace with input, output and a score"
 
     def __init__(self, judge: Judge, prompt: str, answer: str) -> None:
-        super().__init__(f"trace export (score: {judge.column})")
-        self._judge, self._prompt, self._answer = judge, prompt, answer
+        super().__init__(f"trace export (score: {judge.column})", judge, uses=(prompt, answer))
+        self._prompt, self._answer = prompt, answer
 
     def _rows(self, record: Record, where: str) -> list[Row]:
         record = unflattened(record)
         values = [value for name, value in scores(record, self._judge.column) if name == self._judge.column]
         label = self._judge.majority(values, where)
-        given = parsed(self._cell(record, self._prompt, "--prompt-column", where))
-        prompt = text_or_messages(_asked(given, self._prompt, where), self._prompt, user, where)
-        if isinstance(given, Mapping):
-            prompt = with_system(prompt, given.get("system"), where)
-        said = _said(parsed(self._cell(record, self._answer, "--completion-column", where)))
+        given, holder = _asked(
+            *self._cell(record, self._prompt, "--prompt-column", where), self._prompt, where
+        )
+        prompt = _whole(given, holder, self._prompt, where)
+        said = _said(self._cell(record, self._answer, "--completion-column", where)[0])
         answer = text_or_messages(said, self._answer, assistant, where)[-1:]
         require_assistant(answer, self._answer, where)
-        tools = read_tools(given, where) if isinstance(given, Mapping) else None
-        return [Row(prompt, answer, label, where, tools)]
+        return [Row(prompt, answer, label, where, read_tools(holder, where))]
 
     @staticmethod
-    def _cell(record: Record, name: str, option: str, where: str) -> Any:
+    def _cell(record: Record, name: str, option: str, where: str) -> tuple[Any, Record]:
+        """The value, and the object within the record that it was found in: {} for the record itself."""
+        if name in record:
+            return record[name], {}
+        head, dot, rest = name.partition(".")
+        holder = parsed(record.get(head)) if dot else None
+        for part in rest.split(".")[:-1] if dot else ():
+            holder = parsed(holder.get(part)) if isinstance(holder, Mapping) else None
+        last = rest.rpartition(".")[2]
+        if isinstance(holder, Mapping) and last in holder:
+            return holder[last], holder
         value = look_up(record, name)
         if value is MISSING:
             raise UserError(f'{where}: no "{name}"; found {listed(record)} (choose one with {option})')
-        return value
+        return value, {}
 
 
 def recognize_traces(records: Sequence[Record], columns: Columns, source: str) -> Format | None:
@@ -67,12 +76,12 @@ def recognize_traces(records: Sequence[Record], columns: Columns, source: str) -
         return None
     wanted = columns.label if columns.names_label else None
     names = [name for record in whole for name, _ in scores(record, wanted)]
-    found = chosen_rating(names, columns, source)
+    found = chosen_rating(names, columns, source, any_name=False)
     score = found or columns.label
     values = distinct(value for record in whole for name, value in scores(record, score) if name == score)
     given = columns.prompt if columns.prompt != "prompt" else prompt
     said = columns.completion if columns.completion != "completion" else answer
-    known = Trace(Judge.of(columns, score, values), given, said)
+    known = Trace(Judge.of(columns, score, values, source), given, said)
     known.settled = found is not None
     return known
 
@@ -159,39 +168,71 @@ def _payload(kind: str, payload: Mapping[str, Any]) -> Iterator[tuple[str, Any]]
             yield kind, found
 
 
-def _asked(value: Any, column: str, where: str) -> Any:
-    """Text or messages in what went in."""
+def _whole(given: Any, holder: Record, column: str, where: str) -> list[Message]:
+    """The prompt with the turns and the system prompt that stand beside it."""
+    prompt = text_or_messages(given, column, user, where)
+    return with_system([*turns_before(holder, where), *prompt], holder, where)
+
+
+def _asked(value: Any, holder: Record, column: str, where: str) -> tuple[Any, Record]:
+    """Text or messages in what went in, and the object that they were found in."""
+    path, value = column, parsed(value)
     for _ in range(_DEEPEST):
         if not isinstance(value, Mapping):
             break
-        value = parsed(_inner(value, column, where))
+        if "role" in value and "content" in value:
+            return [value], holder
+        name = _prompt_in(value, path, where)
+        holder = {**holder, **value}  # What stands beside may be further out than the prompt.
+        if name == "args":
+            kwargs = value.get("kwargs")
+            holder |= kwargs if isinstance(kwargs, Mapping) else {}
+            value = value["args"][0]
+        else:
+            value = value[name]
+        path, value = f"{path}.{name}", parsed(value)
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
-        return value[0]  # LangChain sends a batch of one.
-    return value
+        value = value[0]  # LangChain sends a batch of one.
+    return value, holder
 
 
-def _inner(value: Mapping[str, Any], column: str, where: str) -> Any:
-    if "role" in value and "content" in value:
-        return [value]
-    kwargs, args = value.get("kwargs"), value.get("args")
-    if isinstance(kwargs, Mapping) and kwargs:
-        return kwargs
-    if isinstance(args, list) and len(args) == 1:
-        return args[0]
-    for name in (*CHATS, *PROMPTS):
-        if value.get(name):
-            return value[name]
-    texts = [name for name, item in value.items() if isinstance(item, str) and item and name != "model"]
-    if len(texts) == 1:
-        return value[texts[0]]
+def _prompt_in(value: Mapping[str, Any], path: str, where: str) -> str:
+    """The key of what was asked: the only one that is no setting. Raises UserError if there are more."""
+    beside = {*SETTINGS, *SYSTEMS, *HISTORIES}
+    parts = [
+        name
+        for name, item in value.items()
+        if name not in beside and item and isinstance(item, (str, list, Mapping))
+    ]
+    if sorted(parts) == ["args", "kwargs"]:
+        # Settings alone go by name where the prompt goes by place.
+        named = value["kwargs"].items() if isinstance(value["kwargs"], Mapping) else [("", "")]
+        settings = all(name in beside or isinstance(item, (int, float)) for name, item in named)
+        parts = ["args"] if settings else parts
+    if not parts and isinstance(value.get("user"), str) and value["user"]:
+        return "user"
+    usual = (*CHATS, *PROMPTS, "kwargs")
+    if len(parts) == 1 and (
+        parts[0] in usual or isinstance(value[parts[0]], str) or _is_sole(value, parts[0])
+    ):
+        return parts[0]
     names = listed(value) if value else shown(value)
     raise UserError(
-        f'{where}: "{column}" holds {names}; choose the prompt in it with --prompt-column {column}.NAME'
+        f'{where}: "{path}" holds {names}; choose the prompt in it with --prompt-column {path}.NAME'
     )
 
 
+def _is_sole(value: Mapping[str, Any], name: str) -> bool:
+    """Whether a call has that one argument."""
+    return name == "args" and isinstance(value[name], list) and len(value[name]) == 1
+
+
 def _said(value: Any) -> Any:
-    """Text or messages in what came out: of OpenAI, LangChain, or an object with one text."""
+    """Text or messages in what came out: of OpenAI, LangChain, or an object with one text.
+
+    Text that is JSON is what the model said, unless it holds what only clients of models return.
+    """
+    value = _unpacked(value)
     for _ in range(_DEEPEST):
         if isinstance(value, list) and len(value) == 1 and isinstance(value[0], (list, Mapping)):
             if isinstance(value[0], Mapping) and ({"role", "type", "from"} & value[0].keys()):
@@ -204,8 +245,27 @@ def _said(value: Any) -> Any:
             return [value]
         for name in ("choices", "message", "generations", "messages", *_TEXTS):
             if value.get(name):
-                value = parsed(value[name])
+                value = _unpacked(value[name])
                 break
         else:
             break
     return value
+
+
+def _unpacked(value: Any) -> Any:
+    found = parsed(value)
+    if found is value:
+        return value
+    first = found
+    while isinstance(first, list) and first:
+        first = first[0]
+    return found if isinstance(first, Mapping) and _is_envelope(first) else value
+
+
+def _is_envelope(value: Mapping[str, Any]) -> bool:
+    """Whether it is what clients of models return, and no JSON that a model wrote."""
+    if "role" in value and ("content" in value or "tool_calls" in value):
+        return True
+    if isinstance(value.get("message"), Mapping):
+        return True
+    return any(isinstance(value.get(name), list) for name in ("choices", "generations", "messages"))

@@ -1,25 +1,34 @@
 """One rated answer a record: TRL's, LLaMA-Factory's, Axolotl's and ms-swift's forms, and plain ratings."""
 
-from typing import Any
-
 from kto_tui.core.errors import UserError
-from kto_tui.data.formats.base import Format, Record, cell, with_outer
-from kto_tui.data.formats.checks import MEDIA, refuse_media, require_assistant, require_text
-from kto_tui.data.formats.messages import assistant, read_messages, split_answer, user, with_system
-from kto_tui.data.formats.ratings import Judge
+from kto_tui.data.formats.base import Record, cell, with_outer
+from kto_tui.data.formats.checks import refuse_beside, require_assistant, require_text
+from kto_tui.data.formats.messages import (
+    assistant,
+    from_text,
+    read_messages,
+    split_answer,
+    text_or_messages,
+    turns_before,
+    user,
+    with_system,
+)
+from kto_tui.data.formats.names import BESIDE, HISTORIES, SYSTEMS
+from kto_tui.data.formats.ratings import Judge, Judged
 from kto_tui.data.formats.tools import read_tools
 from kto_tui.data.rows import Message, Row
 from kto_tui.data.wording import shown
 
-_BESIDE = frozenset(("system", "tools", *MEDIA))
+INPUT = "input"
 
 
-class Rated(Format):
+class Rated(Judged):
     """A record with a column for its rating."""
 
-    def __init__(self, name: str, judge: Judge, reads: tuple[str, ...]) -> None:
-        super().__init__(name, with_outer((*reads, judge.column)) | _BESIDE)
-        self._judge = judge
+    def __init__(
+        self, name: str, judge: Judge, uses: tuple[str, ...], also: tuple[str, ...] = HISTORIES
+    ) -> None:
+        super().__init__(name, judge, with_outer((*uses, *also, judge.column)) | BESIDE, uses)
 
     def _label(self, record: Record, where: str) -> bool:
         column = self._judge.column
@@ -42,15 +51,19 @@ class PromptCompletion(Rated):
     def _rows(self, record: Record, where: str) -> list[Row]:
         prompt = cell(record, self._prompt, "--prompt-column", where)
         completion = cell(record, self._completion, "--completion-column", where)
+        prompt = from_text(prompt, self._prompt, where)
+        completion = from_text(completion, self._completion, where)
+        refuse_late(record, HISTORIES, where)
         if type(prompt) is str and type(completion) is str and not self._system:
+            refuse_late(record, SYSTEMS, where)
             require_text(prompt, f'"{self._prompt}"', where)
             require_text(completion, f'"{self._completion}"', where)
             return [Row(prompt, completion, self._label(record, where), where)]
         asked = text_or_messages(prompt, self._prompt, user, where)
-        asked = with_system(asked, record.get("system"), where)
+        asked = with_system(asked, record, where)
         answer = text_or_messages(completion, self._completion, assistant, where)
         require_assistant(answer, self._completion, where)
-        refuse_media(record, where)
+        refuse_beside(record, where)
         return [Row(asked, answer, self._label(record, where), where, read_tools(record, where))]
 
 
@@ -58,70 +71,53 @@ class Conversation(Rated):
     """One list of messages, the last of which is the rated answer."""
 
     def __init__(self, name: str, judge: Judge, column: str) -> None:
-        super().__init__(name, judge, (column,))
+        super().__init__(name, judge, (column,), ())
         self.expects = f"an object with {column} and {judge.column}"
         self._column = column
 
     def _rows(self, record: Record, where: str) -> list[Row]:
         value = cell(record, self._column, "--prompt-column and --completion-column", where)
         prompt, completion = split_answer(read_messages(value, self._column, where), self._column, where)
-        refuse_media(record, where)
-        prompt = with_system(prompt, record.get("system"), where)
+        refuse_beside(record, where)
+        prompt = with_system(prompt, record, where)
         return [Row(prompt, completion, self._label(record, where), where, read_tools(record, where))]
 
 
 class Instruction(Rated):
     """An instruction, perhaps with an input, a system prompt and turns before it, and the answer to it."""
 
-    def __init__(self, name: str, judge: Judge, prompt: str, completion: str) -> None:
-        super().__init__(name, judge, (prompt, completion, "input", "history"))
+    def __init__(self, name: str, judge: Judge, prompt: str, completion: str, *, join: bool = True) -> None:
+        super().__init__(name, judge, (prompt, completion), (*HISTORIES, *((INPUT,) if join else ())))
         self.expects = f"an object with {prompt}, {completion} and {judge.column}"
-        self._prompt, self._completion = prompt, completion
+        self._prompt, self._completion, self._join = prompt, completion, join
 
     def _rows(self, record: Record, where: str) -> list[Row]:
-        asked = instruction(record, self._prompt, where)
+        asked = instruction(record, self._prompt, where, join=self._join)
         value = cell(record, self._completion, "--completion-column", where)
         answer = text_or_messages(value, self._completion, assistant, where)
         require_assistant(answer, self._completion, where)
-        refuse_media(record, where)
+        refuse_beside(record, where)
         return [Row(asked, answer, self._label(record, where), where, read_tools(record, where))]
 
 
-def text_or_messages(value: Any, column: str, said: Any, where: str) -> list[Message]:
-    """Messages; text becomes the one message of `said`."""
-    if isinstance(value, str):
-        messages = [said(value)]
-    else:
-        messages = read_messages(value, column, where, "text, or a list of messages")
-    require_text(messages, f'"{column}"', where)
-    return messages
-
-
-def instruction(record: Record, column: str, where: str) -> list[Message]:
-    """The prompt of a record as alpaca files have it: system, history, instruction, input."""
-    asked = cell(record, column, "--prompt-column", where)
-    given = record.get("input")
-    if column != "input" and isinstance(asked, str) and given:
+def instruction(record: Record, column: str, where: str, *, join: bool = True) -> list[Message]:
+    """The prompt of a record as alpaca files have it: system, history, instruction, input (if to `join`)."""
+    asked = from_text(cell(record, column, "--prompt-column", where), column, where)
+    given = record.get(INPUT) if join and column != INPUT else None
+    if isinstance(asked, str) and given:
         if not isinstance(given, str):
-            raise UserError(f'{where}: "input" is {shown(given)}; expected text')
+            raise UserError(f'{where}: "{INPUT}" is {shown(given)}; expected text')
         # As LLaMA-Factory joins them; an instruction of nothing leaves the input alone.
         asked = f"{asked}\n{given}" if asked else given
     messages = text_or_messages(asked, column, user, where)
-    return with_system([*_history(record, where), *messages], record.get("system"), where)
+    return with_system([*turns_before(record, where), *messages], record, where)
 
 
-def _history(record: Record, where: str) -> list[Message]:
-    turns = record.get("history")
-    if turns is None or turns in ("", []):
-        return []
-    if isinstance(turns, list) and turns and all(isinstance(turn, dict) for turn in turns):
-        return read_messages(turns, "history", where)
-    messages: list[Message] = []
-    for turn in turns if isinstance(turns, list) else [turns]:
-        if not isinstance(turn, list) or len(turn) != 2 or not all(isinstance(said, str) for said in turn):
+def refuse_late(record: Record, names: tuple[str, ...], where: str) -> None:
+    """Refuse what belongs to a conversation where the format was recognized without it."""
+    for name in names:
+        if record.get(name) not in (None, "", []):
             raise UserError(
-                f'{where}: "history" holds {shown(turn)}; expected pairs of text, question and answer'
+                f'{where}: "{name}" belongs to a conversation, and the first rows have none; give all rows'
+                " that column (empty where there is nothing), or write the prompts as messages"
             )
-        messages += [user(turn[0]), assistant(turn[1])]
-    require_text(messages, '"history"', where)
-    return messages

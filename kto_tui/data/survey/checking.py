@@ -1,12 +1,13 @@
 """What `kto-tui check-data` does: reads, reports, and writes what can be trained on."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from kto_tui.core.config import RunConfig, class_weights
-from kto_tui.core.datareport import DataReport
+from kto_tui.core.datareport import DataReport, Finding
 from kto_tui.core.setting import AUTO
 from kto_tui.data.rows import Columns
 from kto_tui.data.survey.balance import balanced_weights
@@ -14,6 +15,10 @@ from kto_tui.data.survey.fixing import Fixed, check_target, write_fixed
 from kto_tui.data.survey.leaking import leaks
 from kto_tui.data.survey.reading import BadRows, DataSets, Measure, OnRows, Reading
 from kto_tui.data.survey.report import build_report
+from kto_tui.data.survey.survey import RowSurvey
+from kto_tui.data.survey.unused import unused
+
+Look = Callable[[RowSurvey], list[Finding]]
 
 
 class Checked(msgspec.Struct, kw_only=True):
@@ -37,25 +42,28 @@ def check(
     fix: Path | None = None,
     measure: Measure | None = None,
     special_tokens: Set[str] | None = None,
+    look: Look | None = None,
 ) -> Checked:
     """Read `config.dataset` and `config.eval_dataset`, and report. With `fix`, write the training rows there.
 
-    `measure` and `special_tokens` are the tokenizer's, where there is one. Raises UserError.
+    `measure`, `special_tokens` and `look` are the tokenizer's, where there is one; `look` says what of the
+    rows its chat template leaves out. Raises UserError, also for ratings of a scale that nobody explained.
     """
     assert config.dataset is not None
     if fix:
         check_target(fix)
     columns = Columns.of(config)
-    data = DataSets(config.dataset, columns, clean=fix is not None)
-    held_out = DataSets(config.eval_dataset, columns) if config.eval_dataset is not None else None
-    readings = {"train": data.read(measure, on_rows)}
-    if held_out is not None:
-        readings["eval"] = held_out.read(measure, on_rows)
+    data = {"train": DataSets(config.dataset, columns, config.seed, clean=fix is not None)}
+    if config.eval_dataset is not None:
+        data["eval"] = DataSets(config.eval_dataset, columns, config.seed)
+    readings = {split: sets.read(measure, on_rows) for split, sets in data.items()}
+    looked = {split: look(reading.survey) if look else [] for split, reading in readings.items()}
+    looked["train"] += unused(data["train"].opened)
     reports = {
-        split: _report(split, readings, config, special_tokens, measured=measure is not None)
+        split: _report(split, readings, config, special_tokens, looked[split], measured=measure is not None)
         for split in readings
     }
-    fixed = write_fixed(fix, data, readings["train"], config.max_length) if fix else None
+    fixed = write_fixed(fix, data["train"], readings["train"], config.max_length) if fix else None
     return Checked(reports=reports, bad={split: found.bad for split, found in readings.items()}, fixed=fixed)
 
 
@@ -64,6 +72,7 @@ def _report(
     readings: Mapping[str, Reading],
     config: RunConfig,
     special_tokens: Set[str] | None,
+    looked: list[Finding],
     *,
     measured: bool,
 ) -> DataReport:
@@ -76,23 +85,36 @@ def _report(
         prompt_lengths=prompts if measured else None,
         completion_lengths=completions if measured else None,
         max_length=config.max_length if measured else 0,
+        times=reading.taken_times,
         dropped={**reading.skipped, **reading.bad.reasons},
         weights=_weights(reading, config) if split == "train" else None,
         weights_given=config.class_weights != AUTO,
         special_tokens=special_tokens,
         evaluation=split == "eval",
-        more=[*reading.bad.findings(), *leaked],
+        more=[*reading.bad.findings(), *leaked, *looked, *_held_out(split, config)],
     )
+
+
+def _held_out(split: str, config: RunConfig) -> list[Finding]:
+    if split == "eval" or config.eval_fraction is None:
+        return []
+    return [
+        Finding(
+            kind="held_out",
+            severity="info",
+            message=f"--eval-fraction {config.eval_fraction:g} is not taken off: these are all rows",
+            advice="a run holds out prompts whole, so none of them is in both parts",
+        )
+    ]
 
 
 def _weights(reading: Reading, config: RunConfig) -> tuple[float, float] | None:
     """As training will choose them, of the rows that it keeps; None where they are of one class."""
     if given := class_weights(config.class_weights):
         return given
-    labels = reading.survey.labels
+    times, labels = reading.taken_times, reading.survey.labels
     prompts, _ = reading.lengths
     if len(prompts):
-        labels = labels[prompts < config.max_length]
-    good = int(labels.sum())
-    bad = len(labels) - good
+        times = np.where(prompts < config.max_length, times, 0)
+    good, bad = int(times[labels].sum()), int(times[~labels].sum())
     return balanced_weights(good, bad) if good and bad else None

@@ -26,14 +26,18 @@ class Cleaning(Format):
     """Another format, of records without those characters. `count`: the records that held any."""
 
     def __init__(self, inner: Format) -> None:
-        super().__init__(inner.name, inner.columns)
+        super().__init__(inner.name, inner.columns, inner.uses)
         self._inner = inner
+        self.unread, self.unused = inner.unread, inner.unused
         self.count = 0
 
     def rows(self, record: Any, where: str) -> list[Row]:
         without = cleaned(record)
         self.count += without is not record
         return self._inner.rows(without, where)
+
+    def only_zero_one(self) -> bool:
+        return self._inner.only_zero_one()
 
     def _rows(self, record: Any, where: str) -> list[Row]:
         return self.rows(record, where)

@@ -37,10 +37,13 @@ class Measured:
 class Asked:
     """What the settings say: `weights` (desirable, undesirable) that the user gave, None for balanced ones.
 
+    `times`: (rows,) how often each is trained on. `names`: the data sets, in the order of the survey.
     `special`: the special tokens of the tokenizer, None where that is not known. `evaluation`: the rows are
     only evaluated on.
     """
 
+    times: NDArray[np.int64]
+    names: tuple[str, ...] = ()
     weights: tuple[float, float] | None = None
     special: Set[str] | None = None
     evaluation: bool = False
@@ -48,9 +51,14 @@ class Asked:
 
 def find(survey: RowSurvey, repeats: Repeats, measured: Measured | None, asked: Asked) -> list[Finding]:
     """Everything, the worst first."""
-    if not len(survey):
+    if not asked.times.any():
         return [_finding("no_rows", "error", "there are no rows", "name a file that holds rated rows")]
-    found = [*_classes(survey, asked), *_repeats(survey, repeats), *_answers(survey, repeats, measured)]
+    found = [
+        *_classes(survey, asked),
+        *_sources(survey, asked),
+        *_repeats(survey, repeats),
+        *_answers(survey, repeats, measured),
+    ]
     found += [*_marks(survey, asked), *_order(survey)]
     if measured is not None:
         found += _lengths(survey, measured)
@@ -84,7 +92,7 @@ def _first(survey: RowSurvey, which: NDArray[np.bool_]) -> tuple[str, ...]:
 
 
 def _classes(survey: RowSurvey, asked: Asked) -> Iterator[Finding]:
-    rows, good = len(survey), int(survey.labels.sum())
+    rows, good = int(asked.times.sum()), int(asked.times[survey.labels].sum())
     if not 0 < good < rows:
         kind = "desirable" if good else "undesirable"
         yield _finding(
@@ -107,6 +115,27 @@ def _classes(survey: RowSurvey, asked: Asked) -> Iterator[Finding]:
         )
     if not asked.evaluation:
         yield from _balance(survey, good, rows - good, asked.weights)
+
+
+def _sources(survey: RowSurvey, asked: Asked) -> Iterator[Finding]:
+    """Data sets of one class among others: meant so, or rated in a way of their own."""
+    if len(asked.names) < 2 or asked.evaluation:
+        return
+    of, labels = survey.sources, survey.labels
+    if labels.all() or not labels.any():
+        return  # That is told of all of them.
+    for number, name in enumerate(asked.names, 1):
+        here = of == number
+        rows, good = int(here.sum()), int(labels[here].sum())
+        if rows and good in (0, rows):
+            yield _finding(
+                "one_class_source",
+                "warning",
+                f"{name}: all {rows:,} rows are {'desirable' if good else 'undesirable'}",
+                "right for a file of such answers alone; else look at how it is rated (--label-column, "
+                "--desirable-at-least)",
+                rows,
+            )
 
 
 def _balance(
@@ -202,12 +231,12 @@ def _length_bias(survey: RowSurvey, measured: Measured | None) -> Iterator[Findi
     if 1 - _ONE_SIDED < longer < _ONE_SIDED:
         return
     kind = "desirable" if longer > 0.5 else "undesirable"
-    medians = sorted((float(np.median(good)), float(np.median(bad))), reverse=True)
+    medians = [f"{float(np.median(lengths)):,.0f}" for lengths in (good, bad)[:: 1 if longer > 0.5 else -1]]
+    figures = "" if medians[0] == medians[1] else f", {medians[0]} against {medians[1]} {unit} (medians),"
     yield _finding(
         "length_bias",
         "warning",
-        f"{kind} answers are longer, {medians[0]:,.0f} against {medians[1]:,.0f} {unit} (medians), in "
-        f"{100 * max(longer, 1 - longer):.0f}% of pairs",
+        f"{kind} answers are longer{figures} in {100 * max(longer, 1 - longer):.0f}% of pairs",
         "the model may learn length instead of quality; add answers of like length to both classes",
         len(survey),
     )

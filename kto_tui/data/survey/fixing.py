@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kto_tui.core.errors import UserError, printable
+from kto_tui.core.mixture import Weighted, joined
 from kto_tui.data.rows import Row
 from kto_tui.data.survey.reading import DataSets, Reading
 from kto_tui.data.survey.repeats import find_repeats
@@ -18,12 +19,16 @@ SUFFIX = ".jsonl"
 
 
 class Fixed(msgspec.Struct, kw_only=True):
-    """What was written where, and how many rows were left out, each for the first of its reasons."""
+    """What was written where, and how many rows were left out, each for the first of its reasons.
+
+    `weighted`: data sets whose weight the file does not have, since each row is in it once.
+    """
 
     path: str
     rows: int
     cleaned: int
     left_out: dict[str, int]
+    weighted: list[str] = []
 
 
 def check_target(path: Path) -> None:
@@ -54,7 +59,13 @@ def write_fixed(path: Path, data: DataSets, reading: Reading, max_length: int) -
     left_out |= reading.skipped
     left_out["rows that cannot be trained on as written"] = reading.bad.count
     kept = {reason: count for reason, count in left_out.items() if count}
-    return Fixed(path=str(path), rows=int(keep.sum()), cleaned=reading.cleaned, left_out=kept)
+    return Fixed(
+        path=str(path),
+        rows=int(keep.sum()),
+        cleaned=reading.cleaned,
+        left_out=kept,
+        weighted=[joined((Weighted(part.name, part.weight),)) for part in data.opened if part.weight != 1],
+    )
 
 
 def _worth_keeping(reading: Reading, max_length: int) -> tuple[NDArray[np.bool_], dict[str, int]]:

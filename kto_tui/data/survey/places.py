@@ -71,9 +71,11 @@ class Places:
         return f"{head}, row {number}{rest}" if number else head
 
     def pair(self, row: int, other: int) -> str:
-        """Two places, the file's name once where they share it."""
+        """Two places, the file's name once where they share it; for one place that it was read twice."""
         shared = self._shapes[row] == self._shapes[other] != _MOST_SHAPES
         if shared and self._numbers[row] and self._numbers[other]:
+            if self._numbers[row] == self._numbers[other]:
+                return f"{self.of(row)}, in a data set that is named twice"
             head, rest = list(self._known)[self._shapes[row]]
             return f"{head}, rows {self._numbers[row]} and {self._numbers[other]}{rest}"
         return f"{self.of(row)} and {self.of(other)}"

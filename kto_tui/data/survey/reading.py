@@ -1,9 +1,8 @@
 """One reading of a data set from its first row to its last: every row surveyed, every bad one told."""
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 
 import msgspec
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from kto_tui.core.datareport import Finding, SourceRead
 from kto_tui.core.errors import UserError
+from kto_tui.data.formats.base import UnexplainedScale
 from kto_tui.data.load import OpenedSource, open_dataset
 from kto_tui.data.rows import Columns, Row
 from kto_tui.data.survey.cleaning import Cleaning
@@ -24,6 +24,7 @@ Lengths = tuple[int, int]
 # Tokens of prompt and answer of each row. Raises UserError for a row that cannot be tokenized.
 Measure = Callable[[Sequence[Row]], list[Lengths]]
 OnRows = Callable[[int], None]
+Weighed = tuple[Row, int]
 
 
 class BadRows(msgspec.Struct):
@@ -77,8 +78,8 @@ class Reading:
     """A data set as it was read. `taken`: for each row that was read, 1 if it is in the survey.
 
     skipped: records without a rating of their own, by reason. cleaned: records that held characters nobody
-    means to train on. prompts, completions: tokens of the rows in the survey; empty where nothing measured
-    them.
+    means to train on. times: how often each row in the survey is taken, by the weight of its data set.
+    prompts, completions: tokens of the rows in the survey; empty where nothing measured them.
     """
 
     survey: RowSurvey = field(default_factory=lambda: RowSurvey(each_once=True))
@@ -87,6 +88,7 @@ class Reading:
     taken: bytearray = field(default_factory=bytearray)
     skipped: dict[str, int] = field(default_factory=dict)
     cleaned: int = 0
+    times: "array[int]" = field(default_factory=lambda: array("H"))
     prompts: "array[int]" = field(default_factory=lambda: array("i"))
     completions: "array[int]" = field(default_factory=lambda: array("i"))
 
@@ -95,9 +97,14 @@ class Reading:
         """Tokens of prompts and answers, (rows,) each."""
         return np.array(self.prompts, dtype=np.int32), np.array(self.completions, dtype=np.int32)
 
-    def skip(self, reason: str, count: int) -> None:
-        """Count records that are no rows and no mistakes."""
-        if count:
+    @property
+    def taken_times(self) -> NDArray[np.int64]:
+        """`times` as an array, (rows,)."""
+        return np.array(self.times, dtype=np.int64)
+
+    def skip(self, records: Mapping[str, int]) -> None:
+        """Count records that are no rows and no mistakes, by reason."""
+        for reason, count in records.items():
             self.skipped[reason] = self.skipped.get(reason, 0) + count
 
 
@@ -105,36 +112,32 @@ class DataSets:
     """The data sets of a --dataset, read as often as wanted, always the same rows in the same order.
 
     Each row comes once, whatever the weight of its data set. `clean`: characters that nobody means to train
-    on are taken out before a record is looked at. Raises UserError for one that is not there.
+    on are taken out before a record is looked at. `seed` draws the rows that a weight takes once more.
+    Raises UserError for one that is not there.
     """
 
-    def __init__(self, dataset: str, columns: Columns, *, clean: bool = False) -> None:
-        self.opened = open_dataset(dataset, columns)
-        self.weights = [opened.weight for opened in self.opened]
+    def __init__(self, dataset: str, columns: Columns, seed: int = 42, *, clean: bool = False) -> None:
+        self.opened = open_dataset(dataset, columns, seed)
         self.cleaning = [Cleaning(opened.format) for opened in self.opened]
         for opened, cleaning in zip(self.opened, self.cleaning, strict=True):
-            opened.weight = 1.0
             if clean:
                 opened.format = cleaning
 
     def read(self, measure: Measure | None, on_rows: OnRows) -> Reading:
-        """All of it. `on_rows` is told how many rows were read so far."""
+        """All of it. `on_rows` is told how many rows were read so far.
+
+        Raises UnexplainedScale: of such ratings nobody knows which are good.
+        """
         reading = Reading()
-        for opened, weight in zip(self.opened, self.weights, strict=True):
-            before = len(reading.taken)
+        for opened in self.opened:
+            given = 0
+            reading.survey.begin_source()
             for rows in _batches(opened, reading.bad):
                 _take(rows, reading, measure)
+                given += sum(times for _, times in rows)
                 on_rows(len(reading.taken))
-            told = SourceRead(
-                name=opened.name,
-                format=opened.format.name,
-                records=opened.records,
-                rows=len(reading.taken) - before,
-                weight=weight,
-            )
-            reading.sources.append(told)
-            reading.skip("nobody has rated them", opened.unrated)
-            reading.skip("as many found them good as bad", opened.tied)
+            reading.sources.append(opened.told(given))
+            reading.skip(opened.skipped)
         reading.cleaned = sum(cleaning.count for cleaning in self.cleaning)
         return reading
 
@@ -142,34 +145,36 @@ class DataSets:
         """The rows that `read` reads."""
         unheard = BadRows()
         for opened in self.opened:
-            yield from chain.from_iterable(_batches(opened, unheard))
+            yield from (row for batch in _batches(opened, unheard) for row, _ in batch)
 
 
-def _batches(opened: OpenedSource, bad: BadRows) -> Iterator[list[Row]]:
-    """The good rows, some at a time."""
-    rows = opened.rows(on_bad=bad.add)
-    batch: list[Row] = []
+def _batches(opened: OpenedSource, bad: BadRows) -> Iterator[list[Weighed]]:
+    """The good rows, some at a time, each once and beside it how often it is taken."""
+    batch: list[Weighed] = []
     try:
-        for row in rows:
-            batch.append(row)
-            if len(batch) == BATCH:
+        for rows, times in opened.weighed(on_bad=bad.add):
+            batch += [(row, times) for row in rows]
+            if len(batch) >= BATCH:
                 yield batch
                 batch = []
+    except UnexplainedScale:
+        raise
     except UserError as error:
         bad.broken_off.append(str(error))
     if batch:
         yield batch
 
 
-def _take(rows: list[Row], reading: Reading, measure: Measure | None) -> None:
+def _take(rows: list[Weighed], reading: Reading, measure: Measure | None) -> None:
     """Survey and measure the rows; those that no tokenizer takes are bad ones."""
-    lengths = _measured(rows, reading.bad, measure) if measure else None
-    for number, row in enumerate(rows):
+    lengths = _measured([row for row, _ in rows], reading.bad, measure) if measure else None
+    for number, (row, times) in enumerate(rows):
         length = lengths[number] if lengths else (0, 0)
         reading.taken.append(length is not None)
         if length is None:
             continue
         reading.survey.add(row)
+        reading.times.append(times)
         if lengths:
             reading.prompts.append(length[0])
             reading.completions.append(length[1])

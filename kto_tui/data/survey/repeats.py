@@ -14,7 +14,8 @@ Mask = NDArray[np.bool_]
 @dataclass(frozen=True)
 class Repeats:
     """Row numbers from 0. `repeated`: (rows,) those whose prompt, answer and label an earlier row has.
-    A row that was taken again from the same place, by the weight of its data set, is none of them.
+    A row that was taken again from the same place, by the weight of its data set, is none of them; one of
+    a data set that is named twice is.
 
     `contradicting`: (rows,) those whose prompt and answer another row has with the other label, the first
     of each label only. `repeats` and `contradictions` name a few as (row, its other).

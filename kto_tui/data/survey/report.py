@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence, Set
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from kto_tui.core.datareport import DataReport, Finding, SourceRead
 from kto_tui.data.survey.findings import Asked, Measured, find, in_order
@@ -23,7 +24,7 @@ def build_report(
     completion_lengths: Lengths | None = None,
     max_length: int = 0,
     dropped: Mapping[str, int] | None = None,
-    counts: tuple[int, int] | None = None,
+    times: NDArray[np.integer] | None = None,
     weights: tuple[float, float] | None = None,
     weights_given: bool = False,
     special_tokens: Set[str] | None = None,
@@ -35,33 +36,38 @@ def build_report(
 
     prompt_lengths, completion_lengths: (rows,) tokens before truncation of the rows as they were added to
     the survey. dropped: rows that are not trained on, by reason; those whose prompt fills max_length are
-    counted here where the lengths are given. counts: (desirable, undesirable) rows trained on, where they
-    are others than the survey's (taken several times by weight). weights: those of the loss;
-    `weights_given` by the user, who is told where they are out of the paper's band. special_tokens: the
-    tokenizer's. more: findings to add, as `leaks` gives them. repeats: where they are known already.
-    Raises ValueError for lengths of another number of rows.
+    counted here where the lengths are given. times: (rows,) how often each is trained on, where the weights
+    of data sets are not in the survey already. weights: those of the loss; `weights_given` by the user, who
+    is told where they are out of the paper's band. special_tokens: the tokenizer's. more: findings to add,
+    as `leaks` gives them. repeats: where they are known already. Raises ValueError for lengths of another
+    number of rows.
     """
     measured = _measured(survey, prompt_lengths, completion_lengths, max_length)
-    asked = Asked(weights if weights_given else None, special_tokens, evaluation)
+    taken = np.ones(len(survey), dtype=np.int64) if times is None else times.astype(np.int64)
+    asked = Asked(
+        taken,
+        tuple(source.name for source in sources),
+        weights if weights_given else None,
+        special_tokens,
+        evaluation,
+    )
     found = find(survey, repeats or find_repeats(survey), measured, asked)
     kept = np.ones(len(survey), dtype=np.bool_)
     reasons = dict(dropped or {})
     if measured is not None:
         kept = measured.prompts < max_length
-        if full := int(len(kept) - kept.sum()):
+        if full := int(taken[~kept].sum()):
             reasons[FILLS_LENGTH] = full
-    good = int((survey.labels & kept).sum())
-    desirable, undesirable = counts or (good, int(kept.sum()) - good)
     report = DataReport(
         sources=tuple(sources),
-        desirable=desirable,
-        undesirable=undesirable,
+        desirable=int(taken[kept & survey.labels].sum()),
+        undesirable=int(taken[kept & ~survey.labels].sum()),
         weights=weights,
         max_length=max_length,
         dropped={reason: count for reason, count in reasons.items() if count},
         findings=tuple(in_order([*found, *more])[:_MOST_FINDINGS]),
     )
-    return report if measured is None else _with_tokens(report, measured)
+    return report if measured is None else _with_tokens(report, measured, taken)
 
 
 def _measured(
@@ -74,13 +80,15 @@ def _measured(
     return Measured(prompts, completions, max_length)
 
 
-def _with_tokens(report: DataReport, measured: Measured) -> DataReport:
-    whole = measured.prompts.astype(np.int64) + measured.completions
-    cut = (whole > measured.max_length) & (measured.prompts < measured.max_length)
+def _with_tokens(report: DataReport, measured: Measured, taken: NDArray[np.int64]) -> DataReport:
+    prompts = np.repeat(measured.prompts, taken)
+    completions = np.repeat(measured.completions, taken)
+    whole = prompts.astype(np.int64) + completions
+    cut = (whole > measured.max_length) & (prompts < measured.max_length)
     return msgspec.structs.replace(
         report,
         truncated=int(cut.sum()),
-        prompt_tokens=spread(measured.prompts),
-        completion_tokens=spread(measured.completions),
+        prompt_tokens=spread(prompts),
+        completion_tokens=spread(completions),
         histogram=bars(whole),
     )

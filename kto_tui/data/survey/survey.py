@@ -1,21 +1,22 @@
 """The accumulator that every row passes once: a few numbers are kept of each, and no text."""
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from kto_tui.data.rows import Row, Text
+from kto_tui.data.same import answer_key, prompt_key
+from kto_tui.data.survey.extras import Extras
 from kto_tui.data.survey.marks import marks_in, spoken
 from kto_tui.data.survey.places import Places
 
 EXAMPLES = 5
 _MOST_CHARACTERS = 2**32 - 1
 _Value = TypeVar("_Value", bound=np.generic)
-_encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 @dataclass
@@ -39,19 +40,19 @@ class MarksSeen:
 class RowSurvey:
     """Takes rows one by one, in 27 bytes a row, whatever their length.
 
-    Prompts and answers are kept as 64-bit hashes (Python's own, salted by the process, so that two surveys
-    can only be compared in the process that made both). Two of a million different texts are taken for one
-    with a chance of 3e-8. `each_once`: rows of one place are not the same row taken again, as the weight of
-    a data set asks for.
+    Prompts and answers are kept as 64-bit hashes (`data.same`). `each_once`: rows of one place are not the
+    same row taken again, as the weight of a data set asks for. `extras`: what rows hold beside their text.
     """
 
     def __init__(self, *, each_once: bool = False) -> None:
         self.each_once = each_once
         self._places = Places()
         self._marked: dict[str, _Marked] = {}
-        self._prompts = array("q")
-        self._answers = array("q")
+        self._prompts = array("Q")
+        self._answers = array("Q")
         self._labels = bytearray()
+        self._sources = array("Q")
+        self.extras = Extras()
         self._characters = array("I")
         self._chosen: NDArray[np.int64] | None = None
 
@@ -71,24 +72,33 @@ class RowSurvey:
         view._chosen = rows if self._chosen is None else self._chosen[rows]
         return view
 
+    def begin_source(self) -> None:
+        """The rows from here on are of another data set, or of one that is named twice."""
+        self._sources.append(len(self._labels))
+
     def add(self, row: Row) -> None:
         """Take note of the next row."""
         assert self._chosen is None
         prompt, answer = row.prompt, row.completion
         if isinstance(prompt, str) and isinstance(answer, str):
-            asked, said, size = prompt, answer, _size(answer)
+            asked, said = prompt, answer
         else:
-            asked, said, size = _said(prompt), _said(answer), _answer_size(answer)
-        key = _hash(prompt)
-        if row.tools:
-            key ^= hash(_encode(row.tools))
-        self._prompts.append(key)
-        self._answers.append(_hash(answer))
-        self._characters.append(min(size, _MOST_CHARACTERS))
+            asked, said = _said(prompt), _said(answer)
+        size = _size(said)
+        self._prompts.append(prompt_key(row))
+        self._answers.append(answer_key(row))
+        self._characters.append(min(size or _calls(answer), _MOST_CHARACTERS))
         self._places.add(row.where)
         if found := marks_in(asked) | marks_in(said):
             self._note(found, is_text=isinstance(prompt, str))
+        if row.tools or not isinstance(answer, str):
+            self.extras.add(row, len(self._labels), len(self._sources), says_nothing=not size)
         self._labels.append(row.label)
+
+    def say_nothing(self, rows: NDArray[np.int64]) -> None:
+        """The answers of these rows, numbered as `extras` does, turned out to be empty."""
+        for row in rows.tolist():
+            self._characters[row] = 0
 
     def _note(self, found: set[tuple[str, str]], *, is_text: bool) -> None:
         for family in {family for family, _ in found}:
@@ -103,24 +113,22 @@ class RowSurvey:
         seen = {}
         for family, marked in self._marked.items():
             rows, texts = np.array(marked.rows, dtype=np.int64), np.array(marked.are_texts, dtype=np.bool_)
-            seen[family] = MarksSeen(
-                frozenset(marked.marks), self._here(rows[texts]), self._here(rows[~texts])
-            )
+            seen[family] = MarksSeen(frozenset(marked.marks), self.here(rows[texts]), self.here(rows[~texts]))
         return seen
 
-    def _here(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    def here(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The numbers that these rows have in this survey."""
         return rows if self._chosen is None else np.flatnonzero(np.isin(self._chosen, rows))
 
     @property
     def prompts(self) -> NDArray[np.uint64]:
         """(rows,) equal for equal prompts with equal tools."""
-        return self._of(np.array(self._prompts, dtype=np.int64).view(np.uint64))
+        return self._of(np.array(self._prompts, dtype=np.uint64))
 
     @property
     def answers(self) -> NDArray[np.uint64]:
         """(rows,) equal for equal answers."""
-        return self._of(np.array(self._answers, dtype=np.int64).view(np.uint64))
+        return self._of(np.array(self._answers, dtype=np.uint64))
 
     @property
     def labels(self) -> NDArray[np.bool_]:
@@ -134,8 +142,23 @@ class RowSurvey:
 
     @property
     def places(self) -> NDArray[np.uint64]:
-        """(rows,) equal for rows of one place."""
-        return self._of(self._places.keys)
+        """(rows,) equal for rows of one place in one data set."""
+        return self._of(self._places.keys ^ (self._sources_of_all << np.uint64(48)))
+
+    @property
+    def sources(self) -> NDArray[np.uint64]:
+        """(rows,) which data set each is of, counted from 1 in the order of `begin_source`."""
+        return self._of(self._sources_of_all)
+
+    def of_sources(self, rows: NDArray[np.int64], sources: Sequence[int]) -> NDArray[np.int64]:
+        """Those of the rows, numbered as `extras` does, that are of these data sets."""
+        return rows[np.isin(self._sources_of_all[rows], np.array(sources, dtype=np.uint64))]
+
+    @property
+    def _sources_of_all(self) -> NDArray[np.uint64]:
+        begins = np.array(self._sources, dtype=np.uint64)
+        every = np.arange(len(self._labels), dtype=np.uint64)
+        return np.searchsorted(begins, every, "right").astype(np.uint64)
 
     def where(self, row: int, other: int | None = None) -> str:
         """Where a person finds the row, or both rows."""
@@ -155,10 +178,6 @@ def pairs_of(prompts: NDArray[np.uint64], answers: NDArray[np.uint64]) -> NDArra
     return prompts * np.uint64(0x9E3779B97F4A7C15) + answers
 
 
-def _hash(text: Text) -> int:
-    return hash(text) if isinstance(text, str) else hash(_encode(text))
-
-
 def _said(text: Text) -> str:
     return text if isinstance(text, str) else spoken(text)
 
@@ -167,8 +186,6 @@ def _size(answer: str) -> int:
     return 0 if answer.isspace() else len(answer)
 
 
-def _answer_size(answer: Text) -> int:
-    """Characters of an answer; one that only calls tools is not empty."""
-    size = _size(_said(answer))
-    calls = not isinstance(answer, str) and any(message.get("tool_calls") for message in answer)
-    return max(size, 1) if calls else size
+def _calls(answer: Text) -> int:
+    """1 for an answer that calls tools: it is not empty, though it may say nothing."""
+    return 0 if isinstance(answer, str) else int(any(message.get("tool_calls") for message in answer))

@@ -3,11 +3,11 @@
 import importlib.util
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 from kto_tui.core.errors import UserError, printable
+from kto_tui.training.after.pipe import Pipe
 
 TYPES = ("f32", "f16", "bf16", "q8_0", "tq1_0", "tq2_0", "auto")
 _SCRIPT = "convert_hf_to_gguf.py"
@@ -40,24 +40,23 @@ def find_converter(kind: str) -> list[str]:
     )
 
 
-def convert(converter: list[str], model: Path, kind: str) -> Path:
+def convert(pipe: Pipe, converter: list[str], model: Path, kind: str) -> Path:
     """Write the file into the model's folder, whole or not at all. Raises UserError with its last words."""
     target = model / f"model-{kind.lower()}.gguf"
+    if target.exists():
+        raise UserError(f"--gguf: {printable(str(target))} is there already; delete it, or name another type")
+    for torn in model.glob("model-*.unfinished"):
+        torn.unlink()
     beside = target.with_suffix(".unfinished")
+    pipe.leftovers.append(beside)
     command = [*converter, str(model), "--outtype", kind.lower(), "--outfile", str(beside)]
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
+        process = pipe.begin(command)
     except OSError as error:
         raise _failed(model, str(error)) from error
-    words = [line for line in done.stdout.splitlines() if line.strip()] or ["nothing"]
-    if done.returncode or not beside.is_file():
+    printed, _ = process.communicate()
+    words = [line for line in printed.splitlines() if line.strip()] or ["nothing"]
+    if process.returncode or not beside.is_file():
         beside.unlink(missing_ok=True)
         raise _failed(model, words[-1])
     beside.rename(target)

@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from peft.tuners.lora import LoraLayer
-from peft.tuners.lora.layer import ParamWrapper
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
@@ -21,16 +19,18 @@ from kto_tui.core.config import RunConfig
 from kto_tui.core.errors import UserError, one_line, printable
 from kto_tui.core.manifest import describe, sync_folder
 from kto_tui.core.sizes import format_size
+from kto_tui.models.merged import mark_merged
 from kto_tui.training.after.base import saved_tokenizer
 from kto_tui.training.after.pipe import Pipe
 from kto_tui.training.card import merged_card
+from kto_tui.training.loading import attached, whole_model
+from kto_tui.training.rounding import in_dtype, rounded
 from kto_tui.training.sources import Source, locate
 from kto_tui.training.space import free_bytes, writing
 
 # How far the logits may be off, of their own spread: what rounding weights to a dtype costs, and some more.
 _TOLERANCE = {torch.float32: 0.001, torch.float16: 0.02, torch.bfloat16: 0.1}
 _PROBES = 16
-_ADAPTER = "default"
 _MARGIN = 1.05
 # Below this share of what the training changed, the merged model is rather the base than the tuned one.
 _KEPT = 0.5
@@ -51,8 +51,9 @@ def merge(pipe: Pipe, config: RunConfig, request: Mapping[str, Any], training: s
     pipe.leftovers.append(staged)
     try:
         with writing("the merged model", target.parent):
-            kept = _merge_into(staged, pipe, source, adapter, dtype)
+            kept, off = _merge_into(staged, pipe, source, adapter, dtype)
             name = str(dtype).removeprefix("torch.")
+            mark_merged(staged, adapter, config.model, name)
             folder = str(target.resolve())
             card = merged_card(config, training, title=target.resolve().name, folder=folder, dtype=name)
             (staged / "README.md").write_text(card, encoding="utf-8")
@@ -63,7 +64,17 @@ def merge(pipe: Pipe, config: RunConfig, request: Mapping[str, Any], training: s
     finally:
         shutil.rmtree(staged, ignore_errors=True)
         pipe.leftovers.remove(staged)
-    pipe.say("merged", folder=str(target), dtype=name, bytes=needed, kept=kept, lost=kept < _KEPT)
+    lost = kept is not None and kept < _KEPT
+    pipe.say(
+        "merged",
+        folder=str(target),
+        dtype=name,
+        bytes=needed,
+        kept=kept,
+        lost=lost,
+        off=off,
+        probes=_PROBES,
+    )
     return target, name
 
 
@@ -73,7 +84,9 @@ def _put_in_place(staged: Path, target: Path) -> None:
         raise UserError(f"--to {printable(str(target))}: it is there by now; choose another folder")
     umask = os.umask(0o077)
     os.umask(umask)
-    staged.chmod(0o777 & ~umask)  # A temporary folder is its owner's alone.
+    staged.chmod(0o777 & ~umask)  # A temporary folder is its owner's alone, and so are safetensors' files.
+    for path in staged.iterdir():
+        path.chmod(0o666 & ~umask)
     staged.rename(target)
     sync_folder(target.parent)
 
@@ -111,10 +124,13 @@ def _require_space(source: Source, dtype: torch.dtype, folder: Path) -> int:
     return needed
 
 
-def _merge_into(folder: Path, pipe: Pipe, source: Source, adapter: Path, dtype: torch.dtype) -> float:
-    """Write the merged model to the folder, load it again and compare; returns what `_kept` says of it.
+def _merge_into(
+    folder: Path, pipe: Pipe, source: Source, adapter: Path, dtype: torch.dtype
+) -> tuple[float | None, float]:
+    """Write the merged model to the folder, load it again and compare.
 
-    Raises UserError where it differs from base and adapter.
+    Returns the share of the change that the dtype holds, None where nothing was changed, and by how much the
+    logits are off, as a share of their spread. Raises UserError where that is too much.
     """
     pipe.progress(0, 0, f"loading the base model ({source.label}), not quantized")
     tuned = _load(source.folder, adapter, dtype)
@@ -122,7 +138,7 @@ def _merge_into(folder: Path, pipe: Pipe, source: Source, adapter: Path, dtype: 
     probes = _probes(tuned.get_base_model())
     pipe.progress(0, 0, "merging")
     wanted = _logits(tuned, probes)
-    kept = _kept(tuned)
+    change = rounded(tuned, in_dtype(dtype))
     try:
         merged = tuned.merge_and_unload(safe_merge=True)
     except ValueError as error:
@@ -133,20 +149,18 @@ def _merge_into(folder: Path, pipe: Pipe, source: Source, adapter: Path, dtype: 
     del tuned, merged
     gc.collect()
     pipe.progress(0, 0, "checking what was written")
-    _compare(folder, probes, wanted, dtype)
-    return kept
+    return change.kept if change else None, _compare(folder, probes, wanted, dtype)
 
 
 def _load(base: Path, adapter: Path, dtype: torch.dtype) -> PeftModel:
+    name = printable(str(adapter))
     try:
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, local_files_only=True)
-        tuned = PeftModel.from_pretrained(model, adapter, adapter_name=_ADAPTER)
+        model = whole_model(f"{name}, whose base is {printable(str(base))}", base, dtype=dtype)
     except (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError) as error:
-        raise UserError(
-            f"{printable(str(adapter))}: adapter and base do not load; {one_line(error)[:300]}"
-        ) from error
-    assert isinstance(tuned, PeftModel)
-    return tuned.eval()
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{name}: its base does not load; {one_line(error)[:300]}") from error
+    return attached(f"{name}: the adapter", model, adapter)
 
 
 def _save(model: PreTrainedModel, base: Path, folder: Path) -> None:
@@ -175,30 +189,16 @@ def _logits(model: Any, probes: Tensor) -> Tensor:
     return logits[0].float()
 
 
-@torch.no_grad()
-def _kept(tuned: PeftModel) -> float:
-    """How much of what the adapter changes the weights' dtype can hold: 1 is all, 0 nothing.
+def _compare(folder: Path, probes: Tensor, wanted: Tensor, dtype: torch.dtype) -> float:
+    """By what share of their spread the logits of the model in the folder are off.
 
-    Small changes of large weights are rounded away. Measured along the change, over all adapted weights.
+    Raises UserError for more than its dtype explains.
     """
-    held = size = 0.0
-    for module in tuned.modules():
-        if not isinstance(module, LoraLayer):
-            continue
-        weight = module.get_param() if isinstance(module, ParamWrapper) else module.get_base_layer().weight
-        change = module.get_delta_weight(_ADAPTER).float()
-        rounded = (weight + change.to(weight.dtype)).float() - weight.float()
-        held += float((rounded * change).sum(dtype=torch.float64))
-        size += float(change.square().sum(dtype=torch.float64))
-    return min(1.0, max(0.0, held / size)) if size else 1.0
-
-
-def _compare(folder: Path, probes: Tensor, wanted: Tensor, dtype: torch.dtype) -> None:
-    """Raise UserError unless the model in the folder gives these logits, as far as its dtype can."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", local_files_only=True)
+    model = whole_model(f"--merge: {printable(str(folder))}", folder, dtype="auto")
     off = float((_logits(model, probes) - wanted).square().mean().sqrt()) / (float(wanted.std()) or 1.0)
     if model.dtype != dtype or not off <= _TOLERANCE[dtype]:  # nan is no better.
         raise UserError(
             f"--merge: what was written does not compute what base and adapter do (its logits are off by "
             f"{off:.1%} of their spread, in {model.dtype}), and was deleted; try --dtype float32"
         )
+    return off

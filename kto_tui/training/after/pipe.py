@@ -4,10 +4,12 @@ import json
 import os
 import queue
 import shutil
+import subprocess
 import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ class Pipe:
     """What the command asks arrives on stdin; what it is told leaves by what was stdout.
 
     Whatever else is printed goes to stderr. Once stdin ends, the command is gone, and so is this process; the
-    folders in `leftovers` go with it. `stopped` is set while a stop was asked for.
+    files and folders in `leftovers` and the programs that it has begun go with it. `stopped` is set while a
+    stop was asked for.
     """
 
     def __init__(self) -> None:
@@ -30,6 +33,8 @@ class Pipe:
         self._asked: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.stopped = threading.Event()
         self.leftovers: list[Path] = []
+        self._begun: list[subprocess.Popen[str]] = []
+        self._beginning = threading.Lock()
         threading.Thread(target=self._listen, name="pipe", daemon=True).start()
 
     def next(self) -> dict[str, Any]:
@@ -43,6 +48,20 @@ class Pipe:
         with self._lock:
             print(json.dumps({"kind": kind, **what}), file=self._out, flush=True)
 
+    def begin(self, command: list[str]) -> subprocess.Popen[str]:
+        """A program that ends when this process does; all that it prints can be read. Raises OSError."""
+        with self._beginning:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            )
+            self._begun.append(process)
+        return process
+
     def progress(self, done: int, total: int, detail: str) -> None:
         """As training's sources report what they are at; counts in bytes, 0 where there is none."""
         self.say("progress", done=done, total=total, detail=detail)
@@ -54,9 +73,15 @@ class Pipe:
                 self.stopped.set()
             else:
                 self._asked.put(asked)
-        for folder in self.leftovers:
-            shutil.rmtree(folder, ignore_errors=True)
-        os._exit(_FAILED)
+        with self._beginning:  # For good: nothing is begun any more.
+            for process in self._begun:
+                process.kill()
+                process.wait()
+            for left in self.leftovers:
+                shutil.rmtree(left, ignore_errors=True)
+                with suppress(OSError):
+                    left.unlink()
+            os._exit(_FAILED)
 
 
 def serve(work: Callable[[Pipe, dict[str, Any]], None]) -> int:

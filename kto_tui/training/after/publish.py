@@ -1,13 +1,14 @@
 """An adapter or a merged model on the hub."""
 
-import json
 import shutil
 import tempfile
 from pathlib import Path
 
-from kto_tui.core.compatibility import ADAPTER_CONFIG
 from kto_tui.core.config import RunConfig
+from kto_tui.core.directory import RunDirectory
 from kto_tui.core.errors import UserError, one_line, printable
+from kto_tui.models.merged import MARKER
+from kto_tui.training.after.base import name_base, other_base
 from kto_tui.training.after.pipe import Pipe
 from kto_tui.training.card import adapter_card, hub_id, merged_card
 
@@ -40,8 +41,13 @@ def publish_adapter(
         for pattern in _ADAPTER_FILES:
             for path in adapter.glob(pattern):
                 shutil.copyfile(path, folder / path.name)
-        _name_base(folder / ADAPTER_CONFIG, base)
-        card = adapter_card(config, training, title=repo.partition("/")[2], base=base, adapter=repo)
+        name_base(folder, base)
+        notes = other_base(config, RunDirectory.at(str(config.output_dir)).base_model)
+        for note in notes:
+            pipe.say("noted", message=note)
+        card = adapter_card(
+            config, training, title=repo.partition("/")[2], base=base, adapter=repo, notes=notes
+        )
         (folder / "README.md").write_text(card, encoding="utf-8")
         _upload(pipe, folder, repo, public=public)
 
@@ -83,7 +89,7 @@ def _upload(pipe: Pipe, folder: Path, repo: str, *, public: bool, card: str | No
     operations = [
         CommitOperationAdd(path.name, card.encode() if card and path.name == "README.md" else path)
         for path in sorted(folder.iterdir())
-        if path.is_file()
+        if path.is_file() and path.name != MARKER
     ]
     try:
         done = HfApi().create_commit(repo, operations, commit_message="Upload from kto-tui")
@@ -112,9 +118,3 @@ def _explained(error: Exception, repo: str) -> Exception:
         case errors.HTTPError() | OSError():  # type: ignore[attr-defined]  # The transport's base class.
             return UserError(f"{where}: the hub cannot be reached ({one_line(error)[:200]})")
     return error
-
-
-def _name_base(path: Path, base: str) -> None:
-    adapter = json.loads(path.read_text(encoding="utf-8"))
-    adapter["base_model_name_or_path"] = base
-    path.write_text(json.dumps(adapter, indent=2), encoding="utf-8")

@@ -7,8 +7,6 @@ from typing import Any
 
 import torch
 from jinja2 import TemplateError
-from peft import PeftModel
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
     AutoTokenizer,
@@ -23,6 +21,7 @@ from kto_tui.core.config import RunConfig
 from kto_tui.core.errors import UserError, one_line, printable
 from kto_tui.training.after.base import saved_tokenizer
 from kto_tui.training.after.turns import Turns
+from kto_tui.training.loading import attached
 from kto_tui.training.model import ensure_pad_token, load_base
 from kto_tui.training.sources import Report
 
@@ -44,15 +43,15 @@ class Talker:
     ) -> None:
         loaded = load_base(config, report)
         report(0, 0, "attaching the adapter")
+        model = attached(f"{printable(str(adapter))}: the adapter", loaded.model, adapter)
+        where = saved_tokenizer(adapter, loaded.source.folder)
         try:
-            model = PeftModel.from_pretrained(loaded.model, adapter)
-            where = saved_tokenizer(adapter, loaded.source.folder)
             tokenizer = AutoTokenizer.from_pretrained(where, local_files_only=True)
-        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-            what = f"{printable(str(adapter))}: the adapter does not load"
+        except (OSError, ValueError, KeyError) as error:
+            what = f"{printable(str(where))}: the tokenizer does not load"
             raise UserError(f"{what}; {one_line(error)[:300]}") from error
         ensure_pad_token(tokenizer)
-        self._adapted = model.eval()
+        self._adapted = model
         self._model: Any = model.get_base_model()
         self._tokenizer: PreTrainedTokenizerBase = tokenizer
         self._tokens = tokens
@@ -72,25 +71,28 @@ class Talker:
         stopped: threading.Event,
         *,
         together: bool,
+        over: Callable[[str], None] = lambda _: None,
     ) -> dict[str, str]:
         """Why each answer ended: end, length or stopped. `turns`: what was said so far to each of the two.
 
-        `say(name, text)` hears what is added to an answer. `together`: both grow a token at a time by turns,
-        else one after the other. Raises UserError where there is no room for an answer.
+        `say(name, text)` hears what is added to an answer, and `over(name)` when it has ended. `together`:
+        both grow a token at a time by turns, else one after the other. Raises UserError where there is no
+        room for an answer.
         """
         prompts = {name: self._encoded(messages) for name, messages in turns.items()}
-        if not together:
-            return {
-                name: self._one(name, prompts[name], say, stopped, Turns([name], self._be))
-                for name in prompts
-            }
         ended: dict[str, str] = {}
+        if not together:
+            for name in prompts:
+                ended[name] = self._one(name, prompts[name], say, stopped, Turns([name], self._be))
+                over(name)
+            return ended
         errors: list[BaseException] = []
         order = Turns(list(prompts), self._be)
 
         def grow(name: str) -> None:
             try:
                 ended[name] = self._one(name, prompts[name], say, stopped, order)
+                over(name)
             except Exception as error:  # noqa: BLE001  Raised again where it can be caught.
                 errors.append(error)
 
@@ -145,6 +147,8 @@ class Talker:
             encoded = self._tokenizer("\n".join(str(m["content"]) for m in messages), return_tensors="pt")
         ids = encoded["input_ids"]
         assert isinstance(ids, Tensor)
+        if not self.has_template and ids.shape[1] > 1 and int(ids[0, -1]) == self._tokenizer.eos_token_id:
+            ids = ids[:, :-1]  # Some tokenizers end every text: nothing goes on after that.
         room = getattr(self._model.config, "max_position_embeddings", None)
         if room is not None and ids.shape[1] + self._tokens > room:
             raise UserError(

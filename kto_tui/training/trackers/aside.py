@@ -26,6 +26,7 @@ class Aside:
     def __init__(self, name: str) -> None:
         self.name = name
         self.problem: str | None = None
+        self._given_up = False
         self._calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._busy_since: float | None = None
         self._thread = threading.Thread(target=self._work, name=f"tracker {name}", daemon=True)
@@ -40,6 +41,7 @@ class Aside:
     def give_up(self, why: str) -> None:
         """Make no further call. The one under way goes on in its thread."""
         self.problem = self.problem or why
+        self._given_up = True
         self._calls.put(None)
 
     def hangs(self, seconds: float) -> bool:
@@ -48,9 +50,12 @@ class Aside:
         return since is not None and time.monotonic() - since > seconds
 
     def end(self, deadline: float) -> bool:
-        """Wait for all calls until `deadline`, by time.monotonic. False where some are not done then."""
+        """Wait for all calls until `deadline`, by time.monotonic. False where some are not done then.
+
+        For one that was given up nothing is waited.
+        """
         self._calls.put(None)
-        if self._thread.ident:
+        if self._thread.ident and not self._given_up:
             self._thread.join(max(0.0, deadline - time.monotonic()))
         return not self._thread.is_alive()
 

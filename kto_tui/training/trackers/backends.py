@@ -42,6 +42,8 @@ class Backend:
 
     # Whether steps that come again take the place of those sent before.
     replaces = False
+    # Whether it sends later what it was given, so that a process that was killed takes the last of it along.
+    buffers = False
 
     def begin(self, opening: Opening, args: Any, state: Any, model: Any) -> str:
         """Open the run, or the one that was before, and describe it. Returns its id."""
@@ -60,7 +62,9 @@ class Backend:
 
 
 class Wandb(Backend):
-    """Weights & Biases. Steps that were sent cannot be taken back, so they are not sent twice."""
+    """Weights & Biases. Steps that were sent cannot be taken back: they come twice where some may be lost."""
+
+    buffers = True
 
     def begin(self, opening: Opening, args: Any, state: Any, model: Any) -> str:
         import wandb
@@ -179,8 +183,9 @@ def _mlflow_defaults(folder: Path) -> None:
 class Trackio(Backend):
     """trackio, which knows a run by its name alone: a few digits keep a new one from going on in an old."""
 
-    def begin(self, opening: Opening, args: Any, state: Any, model: Any) -> str:
+    buffers = True
 
+    def begin(self, opening: Opening, args: Any, state: Any, model: Any) -> str:
         name = opening.before.id if opening.before else f"{opening.name}-{secrets.token_hex(3)}"
         own = copy.copy(args)
         own.project, own.run_name = opening.project, name

@@ -17,13 +17,15 @@ _MOST_BYTES = 64 << 10
 class Remembered(msgspec.Struct):
     """One tracker's run. `id` is the tracker's own name of it, `project` where it lies.
 
-    `steps` is the last step sent, by kind ("train", "eval"); `rows` how many were sent in all.
+    `steps` is the last step sent, by kind ("train", "eval"); `rows` how many were sent in all. `closed`: it
+    was told of its end, so that all of them have reached it.
     """
 
     project: str
     id: str
     steps: dict[str, int] = msgspec.field(default_factory=dict)
     rows: int = 0
+    closed: bool = False
 
 
 class Memory:

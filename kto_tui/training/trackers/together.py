@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,13 +10,15 @@ from typing import Any
 
 from kto_tui.core.config import RunConfig
 from kto_tui.core.config import trackers as names_of
-from kto_tui.core.errors import UserError
+from kto_tui.core.errors import UserError, one_line
 from kto_tui.core.events import AlertRaised
 from kto_tui.core.setting import shown
 from kto_tui.core.trackers import EXPECTED
 from kto_tui.training.trackers.aside import Aside
 from kto_tui.training.trackers.backends import BACKENDS, Backend, Opening
 from kto_tui.training.trackers.memory import Memory, Remembered
+
+logger = logging.getLogger(__name__)
 
 PROJECT = "kto-tui"
 # A call may take long on a slow line, which costs nothing while training goes on; its end waits for less.
@@ -37,7 +40,8 @@ class Trackers:
         for name in names_of(config):
             if name not in BACKENDS:
                 raise UserError(f"--report-to {shown(name)[1:-1]}: no such tracker; {EXPECTED}")
-        self._feeds = [Feed(name, BACKENDS[name](), self._memory) for name in names_of(config)]
+        changed = config.allow_changed_settings
+        self._feeds = [Feed(name, BACKENDS[name](), self._memory, changed) for name in names_of(config)]
         self._told: set[str] = set()
         self._emit: Emit | None = None
         self._step = 0
@@ -78,7 +82,7 @@ class Trackers:
         deadline = time.monotonic() + seconds
         for feed in self._feeds:
             if not feed.aside.end(deadline) and feed.aside.problem is None:
-                feed.aside.give_up(f"not done {seconds:.0f} s after the run's end")
+                feed.aside.give_up(f"not done {seconds:.2g} s after the run's end")
             self._tell(feed)
 
     def _tell(self, feed: "Feed") -> None:
@@ -99,13 +103,18 @@ class Trackers:
 
 
 class Feed:
-    """One tracker behind its queue: what is sent, and what is remembered of that."""
+    """One tracker behind its queue: what is sent, and what is remembered of that.
 
-    def __init__(self, name: str, backend: Backend, memory: Memory) -> None:
+    `changed`: steps that are taken again may come to other values than before.
+    """
+
+    def __init__(self, name: str, backend: Backend, memory: Memory, changed: bool) -> None:
         self.aside = Aside(name)
         self._backend = backend
         self._memory = memory
+        self._changed = changed
         self._kept: Remembered | None = None
+        self._unwritten = False
 
     def begin(self, opening: Opening, args: Any, state: Any, model: Any) -> None:
         self.aside.post(functools.partial(self._begin, opening, args, state, model))
@@ -114,7 +123,7 @@ class Feed:
         self.aside.post(functools.partial(self._log, kind, args, state, dict(logs)))
 
     def finish(self, *, failed: bool) -> None:
-        self.aside.post(functools.partial(self._backend.finish, failed=failed))
+        self.aside.post(functools.partial(self._finish, failed=failed))
 
     def abandon(self) -> None:
         self._backend.abandon()
@@ -122,18 +131,40 @@ class Feed:
     def _begin(self, opening: Opening, args: Any, state: Any, model: Any) -> None:
         name = self._backend.begin(opening, args, state, model)
         before = opening.before if opening.before and opening.before.id == name else None
-        self._kept = before or Remembered(opening.project, name)
-        self._memory.keep(self.aside.name, self._kept)
+        self._kept = kept = before or Remembered(opening.project, name)
+        if self._changed or (self._backend.buffers and not kept.closed):
+            kept.steps = {kind: min(step, opening.step) for kind, step in kept.steps.items()}
+        kept.closed = False
+        self._keep(kept)
 
     def _log(self, kind: str, args: Any, state: Any, logs: dict[str, Any]) -> None:
-        """A run that goes on from an older checkpoint takes some steps again, to the same values."""
+        """A run that goes on from an older checkpoint takes some steps again, as a rule to the same values.
+
+        `_begin` has them sent again where they may be others, or may never have arrived.
+        """
         kept, step = self._kept, state.global_step
         assert kept is not None
         if not self._backend.replaces and step <= kept.steps.get(kind, -1):
             return
         self._backend.log(args, state, logs)
         kept.steps[kind], kept.rows = step, kept.rows + 1
-        self._memory.keep(self.aside.name, kept)
+        self._keep(kept)
+
+    def _finish(self, *, failed: bool) -> None:
+        self._backend.finish(failed=failed)
+        if self._kept is not None:
+            self._kept.closed = True
+            self._keep(self._kept)
+
+    def _keep(self, kept: Remembered) -> None:
+        """A folder that is full for a moment is no fault of the tracker's: the next row tries again."""
+        try:
+            self._memory.keep(self.aside.name, kept)
+            self._unwritten = False
+        except OSError as error:
+            if not self._unwritten:
+                logger.warning("trackers.json: not written; %s", one_line(error))
+            self._unwritten = True
 
 
 def _kind(logs: Mapping[str, Any]) -> str | None:

@@ -17,6 +17,8 @@ from kto_tui.ui.widgets.tones import to_text
 
 _BAR = 30
 _NAME = 11
+_FIGURE = 10
+_LONGEST_UNREAD = 50
 _PERCENTILES = ("p5", "p50", "p95", "p99", "max")
 _TITLES = {"train": "Training data", "eval": "Evaluation data"}
 _SEVERITIES: dict[str, tuple[str, Tone]] = {
@@ -62,10 +64,12 @@ def _head(split: str, report: DataReport) -> Iterator[Line]:
     rows = report.desirable + report.undesirable
     yield (Piece(f"{_TITLES.get(split, split)}: {rows:,} rows", "good"),)
     for source in report.sources:
-        times = f", taken {source.weight:g} times" if source.weight != 1 else ""
+        times = f" taken {source.weight:g} times" if source.weight != 1 else ""
         yield _line("Read", clean_text(source.name))
         yield _line("", clean_text(source.format))
-        yield _line("", f"{source.records:,} records, {source.rows:,} rows{times}")
+        yield _line("", f"{source.records:,} records{times}, {source.rows:,} rows")
+        if source.unread:
+            yield _line("", f"not read: {clean_text(', '.join(source.unread), _LONGEST_UNREAD)}")
     if not rows:
         return
     good = round(_BAR * report.desirable / rows)
@@ -81,9 +85,10 @@ def _head(split: str, report: DataReport) -> Iterator[Line]:
 
 def _figures(report: DataReport) -> Iterator[Line]:
     if report.completion_tokens:
-        yield _line("Tokens", "".join(f"{name:>8}" for name in _PERCENTILES))
+        yield _line("Tokens", "".join(f"{name:>{_FIGURE}}" for name in _PERCENTILES))
         for name, tokens in (("prompts", report.prompt_tokens), ("answers", report.completion_tokens)):
-            yield _line(f"  {name}", "".join(f"{format_whole(tokens.get(key)):>8}" for key in _PERCENTILES))
+            figures = (f"{format_whole(tokens.get(key)):>{_FIGURE}}" for key in _PERCENTILES)
+            yield _line(f"  {name}", "".join(figures))
         yield _line("Truncated", f"{report.truncated:,} at --max-length {report.max_length:,}")
     most = max((each.rows for each in report.histogram), default=0)
     for each in report.histogram:

@@ -15,6 +15,7 @@ from kto_tui.data.rows import Columns, Row
 SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
     | st.sampled_from(["user", "assistant", "human", "gpt", "function_call", "yes", "4/5", "\ud800", "a\0"])
+    | st.sampled_from(['[{"role": "user", "content": "a"}]', "[{'role': 'user'}]", '{"from": "gpt"}'])
 )  # fmt: skip
 KEYS = st.sampled_from(
     [
@@ -56,6 +57,7 @@ KEYS = st.sampled_from(
             "score",
         ),
         *("rating", "inputs.x", "summary.weave.feedback.payload.emoji", "human", "assistant", "args"),
+        *("question", "answer", "chat_history", "system_prompt", "chat_template_kwargs", "to_name", "model"),
     ]
 )
 JSON = st.recursive(
@@ -73,7 +75,8 @@ TALK = st.lists(MESSAGE | JSON, max_size=3) | JSON
 SHAPED = st.one_of(
     *(
         st.fixed_dictionaries(
-            dict.fromkeys(names, TALK), optional={"system": JSON, "tools": JSON, "history": JSON}
+            dict.fromkeys(names, TALK),
+            optional=dict.fromkeys(("system", "tools", "history", "chat_history"), JSON),
         )
         for names in (
             ("prompt", "completion", "label"),
@@ -89,6 +92,7 @@ SHAPED = st.one_of(
             ("inputs", "outputs", "feedback"),
             ("prompt", "response", "q.responses", "q.responses.status"),
             ("data", "annotations", "prompt"),
+            ("question", "answer", "rating"),
         )
     )
 )

@@ -3,6 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from kto_tui.core.errors import UserError
+from kto_tui.data import Columns, check_rows
 from tests.data.formats.reading import assistant, opened, read, refusal, user, written
 
 ANN, BOB, CAY = (f"3e760b76-e19a-480a-b436-a85812b98d{n}0" for n in (1, 2, 3))
@@ -174,19 +178,25 @@ def test_label_studio_fields_by_name(tmp_path: Path) -> None:
 
 
 def test_label_studio_side_by_side(tmp_path: Path) -> None:
-    data = {"prompt": "Name a fish.", "answer1": "Cow.", "answer2": "Cod."}
-    side = {
-        "from_name": "better",
-        "to_name": "answer1,answer2",
-        "type": "pairwise",
-        "value": {"selected": "right"},
-    }
-    name, rows = read(tmp_path, [task(side, data=data)])
-    assert name == "Label Studio export, pairwise"
-    assert [(row.completion, row.label) for row in rows] == [
-        ([assistant("Cod.")], True),
-        ([assistant("Cow.")], False),
-    ]
+    def answers(shown: str, data: dict[str, Any], **columns: Any) -> list[Any]:
+        side = {
+            "from_name": "better",
+            "to_name": shown,
+            "type": "pairwise",
+            "value": {"selected": "left"},
+        }
+        name, rows = read(tmp_path, [task(side, data={"prompt": "Name a fish.", **data})], **columns)
+        assert name == "Label Studio export, pairwise"
+        assert [row.label for row in rows] == [True, False]
+        return [row.completion for row in rows]
+
+    cod, cow = [assistant("Cod.")], [assistant("Cow.")]
+    assert answers("a,b", {"a": "Cod.", "b": "Cow."}) == [cod, cow]
+    assert answers("a, b", {"b": "Cow.", "a": "Cod.", "c": "Hm."}) == [cod, cow]
+    assert answers("x,y", {"right": "Cow.", "left": "Cod."}) == [cod, cow]
+    assert answers("x,y", {"b": "Cow.", "a": "Cod."}, completion="a") == [cod, cow]
+    with pytest.raises(UserError, match="found the answers b, a, and not which of two was shown left"):
+        answers("x,y", {"b": "Cow.", "a": "Cod."})
 
 
 def test_label_studio_min(tmp_path: Path) -> None:
@@ -212,10 +222,20 @@ def test_label_studio_min(tmp_path: Path) -> None:
 
 
 def test_an_export_without_any_rating(tmp_path: Path) -> None:
-    import pytest
-
-    from kto_tui.core.errors import UserError
-    from kto_tui.data import Columns, check_rows
-
     with pytest.raises(UserError, match="holds no rows: 2 records without a rating"):
         check_rows(str(written(tmp_path, [argilla(), argilla()])), Columns())
+
+
+def test_a_prompt_that_is_named_is_not_passed_over_for_a_chat(tmp_path: Path) -> None:
+    record = nested("yes")
+    record["fields"]["mine"] = "Which?"
+    message = refusal(tmp_path, [record], prompt="mine")
+    assert message == "rated.jsonl: found the fields chat, mine; choose the answer with --completion-column"
+
+
+def test_fields_that_are_not_read_are_known(tmp_path: Path) -> None:
+    record = nested("yes")
+    record["fields"] |= {"context": "Sea.", "note": None}
+    assert opened(written(tmp_path, [record])).format.unread == ("context",)
+    data = {"prompt": "Name a fish.", "response": "Cod.", "context": "Sea."}
+    assert opened(written(tmp_path, [task(choice("Good"), data=data)])).format.unread == ("context",)

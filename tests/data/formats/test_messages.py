@@ -1,5 +1,6 @@
 """What chat templates know beside role and content, and OpenAI's files."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def test_pictures_are_refused(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("key", ["reasoning_content", "thinking"])
+@pytest.mark.parametrize("key", ["reasoning_content", "reasoning", "thinking", "tool_plan"])
 def test_reasoning_is_kept(tmp_path: Path, key: str) -> None:
     answer = {**assistant("4"), key: "2 and 2 are 4"}
     _, rows = read(tmp_path, [{"messages": [user("2 + 2?"), answer], "label": True}])
@@ -150,3 +151,19 @@ def test_calls_are_not_nested_without_end(tmp_path: Path) -> None:
         deep = {"a": deep}
     talk = [user("a"), {"role": "assistant", "tool_calls": [{"name": "f", "arguments": deep}]}]
     assert "nested too deeply" in refusal(tmp_path, [{"messages": talk, "label": True}])
+
+
+def test_nulls_that_columns_fill_in_are_left_out(tmp_path: Path) -> None:
+    """Parquet gives all objects of a column the same keys; what is text is as its author wrote it."""
+    holes = {"type": "object", "properties": {"city": {"type": "string"}, "day": None}}
+    tools = [{"type": "function", "function": {"name": "rain", "parameters": holes}}]
+    call = {"id": None, "function": {"name": "rain", "arguments": {"city": "Bonn", "day": None}}}
+    talk = [user("Rain?"), {"role": "assistant", "content": None, "tool_calls": [call]}]
+    _, rows = read(tmp_path, [{"messages": talk, "tools": tools, "label": True}])
+    assert rows[0].tools is not None
+    assert rows[0].tools[0]["function"]["parameters"]["properties"] == {"city": {"type": "string"}}
+    assert rows[0].completion[0]["tool_calls"][0]["function"]["arguments"] == {"city": "Bonn"}  # type: ignore[index]
+    call["function"] = {"name": "rain", "arguments": '{"day": null}'}
+    _, rows = read(tmp_path, [{"messages": talk, "tools": json.dumps(tools), "label": True}])
+    assert rows[0].tools == tools
+    assert rows[0].completion[0]["tool_calls"][0]["function"]["arguments"] == {"day": None}  # type: ignore[index]

@@ -196,7 +196,9 @@ def test_halos_rewards_need_a_threshold(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("label", "better"), [(1, "Cod."), (0, "Cow.")])
-def test_halos_pairwise_feedback(tmp_path: Path, label: int, better: str) -> None:
+@pytest.mark.parametrize("at_least", [None, 4])
+def test_halos_pairwise_feedback(tmp_path: Path, label: int, better: str, at_least: float | None) -> None:
+    """Which of two is better is on no scale."""
     item = {
         "prompt_id": 7,
         "prompt": [user("Name a fish.")],
@@ -208,7 +210,7 @@ def test_halos_pairwise_feedback(tmp_path: Path, label: int, better: str) -> Non
         "reward_difference": 2.0,
         "type": "pairwise_feedback",
     }
-    name, rows = read(tmp_path, [item], "feedback.json")
+    name, rows = read(tmp_path, [item], "feedback.json", desirable_at_least=at_least)
     assert name == "HALOs pairwise feedback"
     assert [row.label for row in rows] == [True, False]
     assert rows[0].completion == [assistant(better)]
@@ -245,3 +247,26 @@ def test_what_is_wrong_is_named(tmp_path: Path, record: Any, expected: str) -> N
     message = refusal(tmp_path, [record])
     assert message.startswith("rated.jsonl, row 1")
     assert expected in message
+
+
+@pytest.mark.parametrize(
+    ("record", "prompt"),
+    [
+        ({"instruction": "Translate:", "input": "sea", "response": "b"}, [user("Translate:\nsea")]),
+        (
+            {"question": "More?", "history": [["a", "b"]], "answer": "b"},
+            [user("a"), assistant("b"), user("More?")],
+        ),
+        (
+            {"prompt": "More?", "history": [["a", "b"]], "completion": "b"},
+            [user("a"), assistant("b"), user("More?")],
+        ),
+        (
+            {"system_prompt": "Be brief.", "question": "Why?", "response": "b"},
+            [system("Be brief."), user("Why?")],
+        ),
+    ],
+)
+def test_what_belongs_to_the_prompt_is_read(tmp_path: Path, record: Any, prompt: Any) -> None:
+    _, rows = read(tmp_path, [{**record, "rating": 1}])
+    assert (rows[0].prompt, rows[0].completion) == (prompt, [assistant("b")])

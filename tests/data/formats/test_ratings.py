@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.data.formats.reading import assistant, read, refusal, user
+from kto_tui.data.formats import UnexplainedScale
+from tests.data.formats.reading import assistant, opened, read, refusal, user, written
 
 
 def stars(*values: Any, column: str = "rating") -> list[dict[str, Any]]:
@@ -75,6 +76,8 @@ def test_a_scale_must_be_explained(tmp_path: Path, values: tuple[Any, ...], advi
     ("values", "expected"),
     [
         (("4/5", "8/10"), 'row 2: "rating" is 8 out of 10; expected ratings out of 5'),
+        (("4/5", 8), 'row 2: "rating" is 8; expected ratings out of 5'),
+        ((8, "4/5"), 'row 1: "rating" is 8; expected ratings out of 5'),
         (("3/2",), "is 3 out of 2"),
         (("maybe",), '"rating" is "maybe"; expected a number (desirable from --desirable-at-least 4 on)'),
         ((None,), '"rating" is null; expected a number'),
@@ -106,14 +109,96 @@ def test_one_of_several_ratings_must_be_chosen(tmp_path: Path) -> None:
     assert rows[0].label is False
 
 
-def test_a_column_that_is_named_wins(tmp_path: Path) -> None:
-    records = [{"prompt": "a", "completion": "b", "label": True, "verdict": "bad"}]
+@pytest.mark.parametrize(
+    ("form", "option"),
+    [
+        ({"prompt": "a", "completion": "b"}, ""),
+        ({"messages": [user("a"), assistant("b")]}, ""),
+        ({"conversations": [user("a"), assistant("b")], "kto_tag": True}, ""),
+        ({"instruction": "a", "output": "b", "kto_tag": True}, ""),
+        ({"prompt": [user("a")], "output": [assistant("b")], "reward": 1, "type": "binary_feedback"}, ""),
+        ({"question": "a", "answer": "b", "rating": 1}, ""),
+        ({"input": "a", "output": "b", "scores": {"user-feedback": 1}}, "unrated"),
+        ({"prompt": "a", "response": "b", "q.responses": ["yes"]}, "unrated"),
+    ],
+)
+def test_a_column_that_is_named_wins(tmp_path: Path, form: dict[str, Any], option: str) -> None:
+    records = [{**form, "label": True, "verdict": "bad"}]
+    if "q.responses" in form:
+        records[0]["verdict"] = [{"user_id": "ann", "value": "bad", "status": "submitted"}]
     _, rows = read(tmp_path, records, label="verdict")
     assert rows[0].label is False
-    assert 'no column "grade"; found prompt, completion' in refusal(tmp_path, records, label="grade")
+    if option:
+        assert read(tmp_path, records, label="grade")[1] == []
+    else:
+        assert 'no column "grade"; found ' in refusal(tmp_path, records, label="grade")
 
 
 def test_columns_may_be_nested(tmp_path: Path) -> None:
     record = {"in": {"text": "a"}, "out": {"text": "b"}, "by": {"human": "yes"}}
     _, rows = read(tmp_path, [record], prompt="in.text", completion="out.text", label="by.human")
     assert (rows[0].prompt, rows[0].completion, rows[0].label) == ("a", "b", True)
+
+
+def test_an_odd_scale_does_not_spoil_the_next(tmp_path: Path) -> None:
+    source = opened(written(tmp_path, stars("3/4", "6/10", "4/10")), desirable_at_least=5)
+    for _ in range(2):
+        told: list[Exception] = []
+        assert [row.label for row in source.rows(told.append)] == [True, False]
+        assert [str(error).partition(", ")[2].partition(";")[0] for error in told] == [
+            'row 1: "rating" is 3 out of 4'
+        ]
+
+
+FORMS: list[dict[str, Any]] = [
+    {"prompt": "a", "response": "b"},
+    {"messages": [user("a"), assistant("b")]},
+    {"instruction": "a", "output": "b"},
+    {"input": "a", "output": "b"},
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("values", [(1, 0, 3), (1, 0, "4/5"), (1, 0, -1)])
+def test_a_scale_is_no_matter_of_one_row(
+    tmp_path: Path, form: dict[str, Any], values: tuple[Any, ...]
+) -> None:
+    """If one number is neither 0 nor 1, those two mean nothing either: at once, or where it comes late."""
+    rated = [{**form, "rating": value} for value in values]
+    with pytest.raises(UnexplainedScale, match="rating"):
+        opened(written(tmp_path, rated))
+    late = opened(written(tmp_path, [*rated[:2] * 10, *rated])).format
+    for record in rated[:2]:
+        late.rows(record, "row 21")
+    with pytest.raises(UnexplainedScale, match='row 23: "rating" is'):
+        late.rows(rated[2], "row 23")
+
+
+def test_what_is_no_rating_is_a_matter_of_one_row(tmp_path: Path) -> None:
+    told: list[Exception] = []
+    rows = list(opened(written(tmp_path, stars(1, "maybe", 0))).rows(told.append))
+    assert ([row.label for row in rows], len(told)) == ([True, False], 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "at_least", "expected"),
+    [
+        ((1, 0, 1), 4, True),
+        (("1", "0"), 4, True),
+        ((1, 0, 5), 4, False),
+        (("1/5", "0/5"), 4, False),
+        ((1, 0), 1, False),
+        ((1, 0), None, False),
+        ((True, "bad"), 4, False),
+    ],
+)
+@pytest.mark.parametrize("form", FORMS)
+def test_thumbs_beside_a_threshold_are_known(
+    tmp_path: Path, form: dict[str, Any], values: tuple[Any, ...], at_least: float | None, expected: bool
+) -> None:
+    rated = [{**form, "rating": value} for value in values]
+    source = opened(written(tmp_path, rated), desirable_at_least=at_least)
+    assert not source.format.only_zero_one()
+    for record in rated:
+        source.format.rows(record, "row")
+    assert source.format.only_zero_one() is expected

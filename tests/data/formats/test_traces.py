@@ -141,14 +141,66 @@ def test_what_came_out(tmp_path: Path, said: Any) -> None:
     assert rows[0].completion == [assistant("Cod.")]
 
 
-def test_an_input_of_many_parts_must_be_chosen_from(tmp_path: Path) -> None:
-    records = [langfuse(1, input={"context": "Sea.", "task": "Name a fish."})]
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"question": "Name a fish.", "context": "Sea."},
+        {"question": "Name a fish.", "prompt": "Answer: {question}"},
+        {"question": "Name a fish.", "messages": ASKED, "model": "m"},
+        {"question": "Name a fish.", "documents": [{"page_content": "Sea."}]},
+    ],
+)
+@pytest.mark.parametrize("as_text", [True, False])
+def test_an_input_of_many_parts_must_be_chosen_from(tmp_path: Path, given: Any, as_text: bool) -> None:
+    records = [langfuse(1, input=json.dumps(given) if as_text else given)]
     assert refusal(tmp_path, records) == (
-        'rated.jsonl, row 1: "input" holds context, task;'
+        f'rated.jsonl, row 1: "input" holds {", ".join(given)};'
         " choose the prompt in it with --prompt-column input.NAME"
     )
-    _, rows = read(tmp_path, records, prompt="input.task")
+    _, rows = read(tmp_path, records, prompt="input.question")
     assert rows[0].prompt == [user("Name a fish.")]
+
+
+@pytest.mark.parametrize("name", ["history", "chat_history"])
+@pytest.mark.parametrize("turns", [[user("Hi"), assistant("Ho")], [["Hi", "Ho"]]])
+def test_earlier_turns_come_before_the_input(tmp_path: Path, name: str, turns: Any) -> None:
+    given = {"input": "Name a fish.", name: turns, "temperature": 0.1}
+    _, rows = read(tmp_path, [langfuse(1, input=given)])
+    assert rows[0].prompt == [user("Hi"), assistant("Ho"), user("Name a fish.")]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"kwargs": {"messages": ASKED[1:], "system": "You help.", "tools": [{"name": "f"}]}},
+        {"args": [ASKED[1:]], "kwargs": {"system": "You help.", "tools": [{"name": "f"}], "model": "m"}},
+    ],
+)
+def test_system_prompt_and_tools_lie_beside_the_messages(tmp_path: Path, given: Any) -> None:
+    _, rows = read(tmp_path, [langfuse(1, input=given)])
+    assert rows[0].prompt == ASKED
+    assert rows[0].tools == [{"type": "function", "function": {"name": "f"}}]
+
+
+@pytest.mark.parametrize("said", ['{"answer": "42", "confidence": 0.9}', '{"message": "42", "sure": true}'])
+def test_json_that_the_model_wrote_is_its_answer(tmp_path: Path, said: str) -> None:
+    for output in (said, {"content": said}):
+        _, rows = read(tmp_path, [langfuse(1, output=output)])
+        assert rows[0].completion == [assistant(said)]
+    choices = json.dumps({"choices": [{"message": {"role": "assistant", "content": said}}]})
+    _, rows = read(tmp_path, [langfuse(1, output=choices)])
+    assert rows[0].completion == [assistant(said)]
+
+
+def test_a_sole_score_may_be_of_anything(tmp_path: Path) -> None:
+    records = [langfuse(1, "BOOLEAN", "True")]
+    records[0]["scores"][0]["name"] = "toxicity"
+    assert refusal(tmp_path, records) == (
+        "rated.jsonl: found the rating toxicity alone, which may be of anything; say that it is of the answer"
+        " with --label-column toxicity"
+    )
+    _, rows = read(tmp_path, records, label="toxicity")
+    assert rows[0].label is True
 
 
 def weave(*emojis: str) -> dict[str, Any]:
@@ -203,14 +255,14 @@ def test_langsmith(tmp_path: Path) -> None:
     ]
     _, rows = read(tmp_path, records)
     assert [row.label for row in rows] == [True, False]
-    _, rows = read(tmp_path, [{**run, "feedback": [{"key": "correct", "score": 1}]}])
+    _, rows = read(tmp_path, [{**run, "feedback": [{"key": "correct", "score": 1}]}], label="correct")
     assert (rows[0].prompt, rows[0].completion) == ([user("Name a fish.")], [assistant("Cod.")])
 
 
 def test_columns_that_are_named_win_in_traces_too(tmp_path: Path) -> None:
     run = {"inputs": {"a": "Name a fish.", "b": "Sea."}, "outputs": {"x": "Cod.", "y": "Hm."}}
     records = [{**run, "feedback": [{"key": "correct", "score": 1}]}]
-    _, rows = read(tmp_path, records, prompt="inputs.a", completion="outputs.x")
+    _, rows = read(tmp_path, records, prompt="inputs.a", completion="outputs.x", label="correct")
     assert (rows[0].prompt, rows[0].completion) == ([user("Name a fish.")], [assistant("Cod.")])
 
 

@@ -1,12 +1,13 @@
 """Unpaired and paired preferences as TRL's documentation has them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kto_tui.data.rows import Row
-from tests.data.formats.reading import assistant, read, refusal, system, user
+from tests.data.formats.reading import assistant, opened, read, refusal, system, user, written
 
 SKY = user("What color is the sky?")
 BLUE, GREEN = assistant("It is blue."), assistant("It is green.")
@@ -101,7 +102,6 @@ def test_orca_pairs_have_a_system_prompt(tmp_path: Path) -> None:
         ({"prompt": "a", "chosen": "b", "rejected": ""}, '"rejected" is empty'),
         ({"prompt": "a", "chosen": "b", "rejected": None}, '"rejected" is null; expected text'),
         ({"prompt": [SKY], "chosen": [BLUE], "rejected": [SKY]}, 'the last message of "rejected" is of role'),
-        ({"chosen": "The sky is", "rejected": "The sky is"}, '"chosen" and "rejected" are the same'),
     ],
 )
 def test_pairs_that_are_none(tmp_path: Path, record: Any, expected: str) -> None:
@@ -116,3 +116,170 @@ def test_both_rows_of_a_pair_lie_together(tmp_path: Path) -> None:
     assert [(row.prompt, row.label) for row in rows] == [
         (f"{n}?", label) for n in range(3) for label in (True, False)
     ]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"chosen": "The sky is", "rejected": "The sky is"},
+        {"prompt": "The sky", "chosen": "is", "rejected": "is"},
+        {"chosen": [SKY, BLUE], "rejected": [SKY, BLUE]},
+        {"prompt": [SKY], "chosen": [BLUE], "rejected": [BLUE]},
+    ],
+)
+def test_a_pair_of_one_answer_contradicts_itself(tmp_path: Path, record: Any) -> None:
+    source = opened(written(tmp_path, [record]))
+    assert list(source.rows()) == []
+    assert source.tied == 1
+
+
+def test_implicit_prompt_keeps_its_last_line_break(tmp_path: Path) -> None:
+    _, rows = read(tmp_path, [{"chosen": "Q: Blue?\nyes", "rejected": "Q: Blue?\nno"}])
+    assert both(rows) == ("Q: Blue?\n", "yes", "no")
+
+
+PAIR = {"chosen": "The answer is yes.", "rejected": "The answer is no."}
+
+
+@pytest.mark.parametrize(
+    ("record", "prompt"),
+    [
+        ({"system": "Be brief.", "input": "Blue?"}, [system("Be brief."), user("Blue?")]),
+        ({"system_prompt": "Be brief.", "question": "Blue?"}, [system("Be brief."), user("Blue?")]),
+        ({"messages": [SKY]}, [SKY]),
+        ({"prompt": "Translate:", "input": "blue"}, [user("Translate:\nblue")]),
+        (
+            {"prompt": "More?", "history": [["Blue?", "Yes."]]},
+            [user("Blue?"), assistant("Yes."), user("More?")],
+        ),
+        ({"prompt": "Translate: blue", "input": "blue"}, "Translate: blue"),
+        ({"source": "forum", "item_id": "7"}, "The answer is"),
+    ],
+)
+def test_prompts_of_pairs(tmp_path: Path, record: Any, prompt: Any) -> None:
+    _, rows = read(tmp_path, [{**record, **PAIR}])
+    assert rows[0].prompt == rows[1].prompt == prompt
+
+
+def test_no_prompt_is_made_up_beside_other_text(tmp_path: Path) -> None:
+    records = [{"task": "Is it?", **PAIR}]
+    assert refusal(tmp_path, records) == (
+        "rated.jsonl: found task beside chosen and rejected; choose the prompt with --prompt-column,"
+        " or --prompt-column chosen if both answers begin with it"
+    )
+    assert both(read(tmp_path, records, prompt="task")[1])[0] == "Is it?"
+    assert both(read(tmp_path, records, prompt="chosen")[1])[0] == "The answer is"
+    _, rows = read(tmp_path, [{"margin": "0.5", "safe": "True", **PAIR}], "rated.csv")
+    assert both(rows)[0] == "The answer is"
+    hh = {name: f"\n\nHuman: Hi\n\nAssistant: {name}" for name in PAIR}
+    assert both(read(tmp_path, [{"task": "x", **hh}])[1])[0] == "\n\nHuman: Hi\n\nAssistant:"
+
+
+def test_messages_that_hold_an_answer_are_no_prompt(tmp_path: Path) -> None:
+    message = refusal(tmp_path, [{"messages": [SKY, BLUE], **PAIR}])
+    assert 'the last message of "messages" is of role "assistant"; expected the prompt' in message
+
+
+def test_a_system_prompt_of_either_column_counts(tmp_path: Path) -> None:
+    brief = system("Be brief.")
+    record = {"prompt": [brief, SKY], "chosen": [SKY, BLUE], "rejected": [SKY, GREEN]}
+    assert both(read(tmp_path, [record])[1]) == ([brief, SKY], [BLUE], [GREEN])
+
+
+def test_a_prompt_that_is_named_wins_over_the_conversations(tmp_path: Path) -> None:
+    record = {"mine": "Which?", "chosen": [SKY, BLUE], "rejected": [SKY, GREEN]}
+    assert both(read(tmp_path, [record], prompt="mine")[1]) == ([user("Which?")], [BLUE], [GREEN])
+
+
+@pytest.mark.parametrize("name", ["rated.jsonl", "rated.csv"])
+def test_messages_in_json_text(tmp_path: Path, name: str) -> None:
+    def text(*talk: Any) -> str:
+        return json.dumps(list(talk))
+
+    form, rows = read(tmp_path, [{"prompt": text(SKY), "completion": text(GREEN), "label": "no"}], name)
+    assert form == "TRL unpaired, conversational"
+    assert (rows[0].prompt, rows[0].completion) == ([SKY], [GREEN])
+    pair = {"chosen": text(BLUE), "rejected": text(GREEN)}
+    assert both(read(tmp_path, [{"prompt": text(SKY), **pair}], name)[1]) == ([SKY], [BLUE], [GREEN])
+    assert both(read(tmp_path, [{"prompt": "Sky?", **pair}], name)[1]) == ([user("Sky?")], [BLUE], [GREEN])
+    whole = {"chosen": text(SKY, BLUE), "rejected": text(SKY, GREEN)}
+    assert both(read(tmp_path, [whole], name)[1]) == ([SKY], [BLUE], [GREEN])
+    answer = '[{"role": "admin", "id": 3}]'
+    assert read(tmp_path, [{"prompt": "List:", "completion": answer, "label": 1}])[1][0].completion == answer
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"prompt": str([SKY]), "completion": str([BLUE]), "label": True},
+        {"messages": str([SKY, BLUE]), "label": True},
+        {"chosen": str([SKY, BLUE]), "rejected": str([SKY, GREEN])},
+    ],
+)
+def test_messages_as_python_prints_them(tmp_path: Path, record: Any) -> None:
+    message = refusal(tmp_path, [record])
+    assert "holds messages as Python prints them; expected JSON (save the data set as .jsonl" in message
+
+
+FORMS: dict[str, Any] = {
+    "text": {"prompt": "a", "completion": "b", "label": True},
+    "pair": {"prompt": "a", "chosen": "b", "rejected": "c"},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("more", [{"system": "Be brief."}, {"history": [["a", "b"]]}])
+def test_what_comes_late_is_not_lost(tmp_path: Path, form: str, more: Any) -> None:
+    (name,) = more
+    message = refusal(tmp_path, [FORMS[form]] * 20 + [{**FORMS[form], **more}])
+    assert message.startswith(f'rated.jsonl, row 21: "{name}" belongs to a conversation, and the first rows')
+    _, rows = read(
+        tmp_path, [{**FORMS[form], name: ""}] * 20 + [{**FORMS[form], **more}] * (name == "system")
+    )
+    assert len(rows) == (20 + (name == "system")) * (2 if form == "pair" else 1)
+
+
+def test_options_of_the_template_are_refused(tmp_path: Path) -> None:
+    record = {"messages": [SKY, BLUE], "label": True, "chat_template_kwargs": {"enable_thinking": False}}
+    assert refusal(tmp_path, [record]) == (
+        'rated.jsonl, row 1: "chat_template_kwargs" holds enable_thinking, which no row is trained with;'
+        " remove the column"
+    )
+    read(tmp_path, [{**record, "chat_template_kwargs": {"enable_thinking": None}}])
+    text = json.dumps(record["chat_template_kwargs"])
+    assert "which no row is trained with" in refusal(tmp_path, [{**record, "chat_template_kwargs": text}])
+    plain = {"prompt": "a", "completion": "b", "label": 1, "chat_template_kwargs": text}
+    assert opened(written(tmp_path, [plain])).format.unread == ("chat_template_kwargs",)
+
+
+@pytest.mark.parametrize(
+    ("record", "named", "option"),
+    [
+        ({"prompt": "a", "chosen": "b", "rejected": "c", "safe": 1}, {"label": "safe"}, "--label-column"),
+        (
+            {"prompt": "a", "chosen": "b", "rejected": "c", "x": "d"},
+            {"completion": "x"},
+            "--completion-column",
+        ),
+        ({"messages": [SKY, BLUE], "label": 1, "x": "d"}, {"completion": "x"}, "--completion-column"),
+        ({"messages": [SKY, BLUE], "rejected_response": "c", "x": "d"}, {"prompt": "x"}, "--prompt-column"),
+    ],
+)
+def test_a_column_is_not_named_in_vain(tmp_path: Path, record: Any, named: Any, option: str) -> None:
+    (column,) = named.values()
+    assert f"rated.jsonl: {option} {column} is not used by the format" in refusal(tmp_path, [record], **named)
+    del record[column]
+    assert opened(written(tmp_path, [record]), **named).format.unused == (option,) or "label" in record
+
+
+@pytest.mark.parametrize(
+    ("record", "unread"),
+    [
+        ({"question": "a", "response": "b", "rating": 1, "context": "c", "note": None}, ("context",)),
+        ({"prompt": "a", "completion": "b", "label": 1, "tools": [{"name": "f"}]}, ("tools",)),
+        ({"messages": [{**SKY, "id": "7"}, BLUE], "label": 1, "tools": [{"name": "f"}]}, ("messages[].id",)),
+        ({"prompt": "a", "chosen": "b", "rejected": "c", "score_chosen": 3}, ("score_chosen",)),
+    ],
+)
+def test_what_is_not_read_is_known(tmp_path: Path, record: Any, unread: tuple[str, ...]) -> None:
+    assert opened(written(tmp_path, [record])).format.unread == unread

@@ -9,7 +9,8 @@ import pytest
 
 from kto_tui.core.config import RunConfig
 from kto_tui.core.errors import UserError
-from kto_tui.data.load import load_rows
+from kto_tui.data.formats.base import UnexplainedScale
+from kto_tui.data.load import TIED, UNRATED, load_rows
 from kto_tui.data.rows import Columns, Row
 from kto_tui.data.survey.checking import Checked, check
 from kto_tui.data.survey.fixing import write_fixed
@@ -98,9 +99,71 @@ def test_conversations_tools_and_pairs_are_read_back_alike(tmp_path: Path) -> No
 def test_each_row_once_whatever_the_weight(tmp_path: Path) -> None:
     source = write(tmp_path / "a.jsonl", [rated(f"q{n}", f"a{n}", n % 2 == 0) for n in range(10)])
     checked = run(f"{source}=0.5,{source}=3", fix=tmp_path / "b.jsonl")
-    assert [(read.rows, read.weight) for read in checked.reports["train"].sources] == [(10, 0.5), (10, 3.0)]
+    report = checked.reports["train"]
+    rows = list(load_rows(f"{source}=0.5,{source}=3", Columns()))
+    assert [(read.rows, read.weight) for read in report.sources] == [(len(rows) - 30, 0.5), (30, 3.0)]
+    assert 0 < report.sources[0].rows < 10
+    good = sum(row.label for row in rows)
+    assert (report.desirable, report.undesirable) == (good, len(rows) - good)
     assert checked.fixed is not None
     assert (checked.fixed.rows, checked.fixed.left_out) == (10, {"duplicates": 10})
+    assert checked.fixed.weighted == [f"{source}=0.5", f"{source}=3"]
+
+
+def test_weights_of_data_sets_count_in_the_classes_and_in_the_loss(tmp_path: Path) -> None:
+    good = write(tmp_path / "g.jsonl", [rated(f"q{n}", "ok") for n in range(60)])
+    bad = write(tmp_path / "b.jsonl", [rated(f"r{n}", "no!", False) for n in range(60)])
+    report = run(f"{good}=4,{bad}", measure=by_characters).reports["train"]
+    assert (report.desirable, report.undesirable, report.weights) == (240, 60, (1.0, 3.0))
+    assert sum(each.rows for each in report.histogram) == 300
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2, 5], [1, 0, -1], [*[0, 1] * 20, 3]])
+def test_a_scale_that_nobody_explained_is_never_a_bad_row(tmp_path: Path, labels: list[int]) -> None:
+    """Else the 0 and 1 of it would be written as bad and good."""
+    source = write(tmp_path / "a.jsonl", [rated(f"q{n}", "a", label) for n, label in enumerate(labels)])
+    with pytest.raises(UnexplainedScale, match="--desirable-at-least"):
+        run(source, fix=tmp_path / "b.jsonl")
+    assert not (tmp_path / "b.jsonl").exists()
+
+
+def test_a_threshold_that_is_for_another_data_set(tmp_path: Path) -> None:
+    stars = write(tmp_path / "s.jsonl", [rated(f"q{n}", "a", n % 5 + 1) for n in range(10)])
+    votes = write(tmp_path / "v.jsonl", [rated(f"r{n}", "a", n % 2) for n in range(10)])
+    config = RunConfig(dataset=f"{stars},{votes}", desirable_at_least=4)
+    with pytest.raises(UserError, match=r"v\.jsonl: all ratings are 0 or 1, and --desirable-at-least 4"):
+        check(config, lambda _: None)
+
+
+def test_a_data_set_of_one_class_among_others_is_named(tmp_path: Path) -> None:
+    mixed = write(tmp_path / "m.jsonl", [rated(f"q{n}", f"a{n}", n % 2 == 0) for n in range(10)])
+    good = write(tmp_path / "g.jsonl", [rated(f"r{n}", f"a{n}") for n in range(7)])
+    (found,) = [f for f in run(f"{mixed},{good}").reports["train"].findings if f.kind == "one_class_source"]
+    assert (found.severity, found.rows) == ("warning", 7)
+    assert found.message == f"{good}: all 7 rows are desirable"
+
+
+def test_records_without_a_row_are_worded_once(tmp_path: Path) -> None:
+    """In training's report and in this one."""
+    assert list(DataSets("builtin:sample", Columns()).read(None, lambda _: None).skipped) == [UNRATED, TIED]
+
+
+def test_columns_that_are_not_read_are_named(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.jsonl", [{**rated("q", "a"), "context": "c", "n\x1b": 1}])
+    assert run(source).reports["train"].sources[0].unread == ("context", "n\\x1b")
+    many = write(tmp_path / "b.jsonl", [{**rated("q", "a"), **{f"c{n}": 1 for n in range(40)}}])
+    unread = run(many).reports["train"].sources[0].unread
+    assert (unread[0], len(unread), unread[-1]) == ("c0", 13, "28 more")
+
+
+def test_an_option_that_no_data_set_has_a_column_for(tmp_path: Path) -> None:
+    pairs = write(
+        tmp_path / "p.jsonl", [{"prompt": f"q{n}", "chosen": "a", "rejected": "b"} for n in range(9)]
+    )
+    stars = write(tmp_path / "s.jsonl", [{**rated("q", "a"), "stars": True}])
+    for dataset, told in ((str(pairs), True), (f"{pairs},{stars}", False)):
+        report = check(RunConfig(dataset=dataset, label_column="stars"), lambda _: None).reports["train"]
+        assert any("--label-column" in f.message for f in report.findings) is told
 
 
 def test_a_file_that_breaks_off_is_told_and_the_next_one_read(tmp_path: Path) -> None:

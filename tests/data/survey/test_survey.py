@@ -62,6 +62,27 @@ def test_rows_taken_again_by_weight_are_no_repeats() -> None:
     assert build_report(survey).findings == ()
 
 
+def test_a_data_set_that_is_named_twice_repeats_itself() -> None:
+    survey = RowSurvey()
+    for _ in range(2):
+        survey.begin_source()
+        for number, (prompt, answer, label) in enumerate(plain(), 1):
+            survey.add(Row(prompt, answer, label, f"a.jsonl, row {number}"))
+    repeated = found(build_report(survey), "duplicates")
+    assert repeated.rows == 200
+    assert repeated.examples[0] == "a.jsonl, row 1, in a data set that is named twice"
+    assert build_report(survey.chosen(np.arange(200))).findings == ()
+
+
+def test_text_and_messages_in_any_order_of_keys_are_the_same() -> None:
+    asked, turned = said("q"), [{"content": "q", "role": "user"}]
+    survey = survey_of([("q", "a", True), (asked, said("a", "assistant"), True), (turned, "a", False)])
+    repeats = find_repeats(survey)
+    assert repeats.repeated.tolist() == [False, True, False]
+    assert repeats.contradicting.tolist() == [True, False, True]
+    assert [finding.rows for finding in leaks(survey, survey_of([(turned, "b", True)]))] == [1]
+
+
 def test_contradictions_are_not_counted_as_both_labels() -> None:
     rows = [*plain(), ("question 1", "answer 001", False), ("question 1", "answer 001", False)]
     report = build_report(survey_of(rows))
@@ -142,6 +163,13 @@ def test_longer_answers_of_one_class() -> None:
     assert "in 100% of pairs" in finding.message
     turned = found(build_report(survey_of((p, a, not label) for p, a, label in rows)), "length_bias")
     assert "undesirable answers are longer" in turned.message
+
+
+def test_medians_that_are_equal_are_left_out() -> None:
+    longer = [(f"q{n}", "a" * (4 + (n % 40 < 18)), True) for n in range(200)]
+    shorter = [(f"r{n}", "a" * (4 - (n % 40 < 18)), False) for n in range(200)]
+    finding = found(build_report(survey_of([*longer, *shorter])), "length_bias")
+    assert finding.message == "desirable answers are longer in 85% of pairs"
 
 
 def test_an_answer_to_everything() -> None:
