@@ -1,5 +1,6 @@
 """Two answers that grow, as a terminal shows them: side by side, or one after the other."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -8,6 +9,7 @@ from kto_tui.report.width import display_width, pad
 SIDE_BY_SIDE = 100
 _JOINERS = "\u200c\u200d"  # Letters of some scripts, and some emojis, are made with them.
 _BREAKS = "\x0b\x0c\r\x1c\x1d\x1e\x1f\x85\u2028\u2029"
+_TORN = re.compile(r"\\(x[0-9a-f]?|u[0-9a-f]{0,3}|U[0-9a-f]{0,7})?\Z")
 _CLEAR = "\r\x1b[K"
 
 Write = Callable[[str], object]
@@ -140,6 +142,12 @@ class SideBySide:
         return self._between.join(pad(cell, self._width) for cell in cells)
 
 
+def _before_escape(head: str) -> int:
+    """Where to cut, so that an escape that the head ends in is not torn."""
+    torn = _TORN.search(head)
+    return torn.start() if torn and torn.start() else len(head)
+
+
 def wrapped(text: str, width: int) -> list[str]:
     """The text's lines, none wider than `width` cells; as the text grows, only the last of them changes."""
     return [line for paragraph in text.split("\n") for line in _wrapped(paragraph, width)]
@@ -151,7 +159,7 @@ def _wrapped(paragraph: str, width: int) -> list[str]:
         head = pad(paragraph, width).rstrip(" ")
         head = paragraph[: len(head)] or paragraph[:1]
         space = -1 if paragraph[len(head) :].startswith(" ") else head.rfind(" ")
-        cut = len(head) if space < 1 else space
+        cut = _before_escape(head) if space < 1 else space
         lines.append(paragraph[:cut].rstrip(" "))
         paragraph = paragraph[cut:].lstrip(" ")
     return [*lines, paragraph]

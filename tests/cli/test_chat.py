@@ -42,6 +42,11 @@ def test_nothing_of_a_model_steers_the_terminal(text: str, shown: str) -> None:
     assert harmless(text) == shown
 
 
+def test_an_escape_is_not_torn() -> None:
+    assert wrapped(harmless("abcdef\x1b\x07"), 8) == ["abcdef", "\\x1b\\x07"]
+    assert wrapped(harmless("\U000e0001"), 4) == ["\\U00", "0e00", "01"]  # There is no room for it.
+
+
 def test_what_was_no_utf8_has_a_mark_in_its_place() -> None:
     assert _whole("caf\udce9 é 👩\u200d💻") == "caf\ufffd é 👩\u200d💻"
 
