@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,8 +36,18 @@ def main(config: RunConfig, events: "Queue[Event]", commands: "Queue[Command]") 
 
     from kto_tui.training.session import run
 
-    if code := run(config, events, commands, lambda: os.getppid() == expected, os._exit):
+    code = run(config, events, commands, lambda: os.getppid() == expected, os._exit)
+    _leave_hanging_trackers(code)
+    if code:
         sys.exit(code)
+
+
+def _leave_hanging_trackers(code: int) -> None:
+    """End at once where a tracker's call never came back: the interpreter's own end may abort beside it."""
+    if any(thread.name.startswith("tracker ") for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _redirect(log: Path) -> None:

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from kto_tui.core.errors import UserError
-from kto_tui.core.setting import Doc, Setting, shown, unwrap
+from kto_tui.core.setting import AUTO, AUTO_BATCH, Doc, Setting, shown, unwrap
 
 GROUPS = ("Model", "Data", "KTO", "Training", "Checkpoints and logging", "Faults", "Trackers")
 _MODEL, _DATA, _KTO, _TRAIN, _SAVE, _LIFE, _TRACK = GROUPS
@@ -269,6 +269,8 @@ def class_weights(text: str) -> tuple[float, float] | None:
 def to_yaml(config: RunConfig) -> str:
     """The settings as run.yaml holds them; feeding it to --config repeats the run."""
     values = {k: v for k, v in msgspec.structs.asdict(config).items() if k not in START_ONLY}
+    if config.batch_size == AUTO_BATCH:
+        values["batch_size"] = AUTO
     return msgspec.yaml.encode(values).decode()
 
 

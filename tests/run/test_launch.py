@@ -98,6 +98,12 @@ def test_folders_that_no_run_of_ours_wrote_are_left_alone(tmp_path: Path) -> Non
         check_output_dir(config)
 
 
+def test_curves_of_others_are_not_taken_for_a_run_s_own(tmp_path: Path) -> None:
+    (tmp_path / "mlruns").mkdir()
+    with pytest.raises(UserError, match="holds mlruns, which no run of kto-tui wrote"):
+        check_output_dir(RunConfig(output_dir=str(tmp_path)))
+
+
 def test_a_link_is_removed_and_not_what_it_leads_to(tmp_path: Path) -> None:
     directory = old_run(tmp_path)
     elsewhere = tmp_path / "elsewhere"
