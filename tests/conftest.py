@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-
 # Before anything imports torch. The tests' models are too small to be shared out, and where others use the
 # cores too, threads that wait for each other take a hundred times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
