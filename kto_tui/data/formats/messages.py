@@ -22,7 +22,8 @@ _ROLES = {
 }
 _CALLS = ("function_call", "tool_call")
 _KEYS = (("role", "content"), ("from", "value"), ("type", "content"))
-_PYTHON = re.compile(r"\s*(?:array\()?\[?\s*\{\s*'(?:role|from|content|value)'\s*:")
+_KEY = "'(?:role|from|content|value)'"
+_PYTHON = re.compile(rf"\s*(?:array\(\s*)?\[\s*\{{\s*{_KEY}\s*:.*,\s*{_KEY}\s*:", re.DOTALL)
 
 
 def user(content: str) -> Message:
@@ -52,18 +53,19 @@ def from_text(value: Any, column: str, where: str) -> Any:
 def in_text(value: Any) -> Any:
     """The same, without a word on Python's notation."""
     found = parsed(value)
-    if found is value:
+    # One object alone may be what was asked for: a JSON answer with a role, or with from and value.
+    if found is value or not isinstance(found, list):
         return value
-    items = found if isinstance(found, list) else [found]
-    return items if items and all(_is_message(item) for item in items) else value
+    return found if found and all(_is_message(item) for item in found) else value
 
 
 def _is_message(item: Any) -> bool:
     if not isinstance(item, Mapping):
         return False
-    if isinstance(item.get("role"), str):
-        return "content" in item or "tool_calls" in item
-    return isinstance(item.get("from"), str) and "value" in item
+    speaker = item.get("role", item.get("from"))
+    if not isinstance(speaker, str) or speaker not in (*_ROLES, *_CALLS):
+        return False
+    return not {"content", "tool_calls"}.isdisjoint(item) if "role" in item else "value" in item
 
 
 def read_messages(value: Any, column: str, where: str, wanted: str = "a list of messages") -> list[Message]:

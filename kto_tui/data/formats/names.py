@@ -11,6 +11,7 @@ SYSTEMS = ("system", "system_prompt", "system_message")
 HISTORIES = ("history", "chat_history")
 MEDIA = ("images", "image", "videos", "audios")
 TEMPLATE_OPTIONS = "chat_template_kwargs"
+JOINED = ("instruction", "question", "query")  # Prompts that an input beside belongs to.
 # What stands beside any conversation and is read, or refused.
 BESIDE = frozenset(("tools", TEMPLATE_OPTIONS, *SYSTEMS, *MEDIA))
 

@@ -15,7 +15,7 @@ from kto_tui.data.formats.messages import (
     user,
     with_system,
 )
-from kto_tui.data.formats.names import BESIDE, CHATS, HISTORIES, SYSTEMS
+from kto_tui.data.formats.names import BESIDE, CHATS, HISTORIES, JOINED, SYSTEMS
 from kto_tui.data.formats.tools import Tool, parsed, read_tools
 from kto_tui.data.formats.unpaired import INPUT, instruction, refuse_late
 from kto_tui.data.labels import parse_label
@@ -46,21 +46,31 @@ class ChosenRejected(Pair):
 
     All text stays text, as in TRL; with a system prompt, history or messages it becomes conversations.
     Where `chosen` holds the whole conversation, that wins over the prompt's column (UltraFeedback has both),
-    but for a system prompt there, and not over a column that the user `named`.
+    but for a system prompt there, and not over a column that the user `named`. `late`: columns that would be
+    part of the prompt, and that the first records have not.
     """
 
     def __init__(
-        self, name: str, prompt: str | None, *, chat: bool = False, join: bool = False, named: bool = False
+        self,
+        name: str,
+        prompt: str | None,
+        *,
+        chat: bool = False,
+        join: bool = False,
+        named: bool = False,
+        late: tuple[str, ...] = (),
     ) -> None:
         uses = ("chosen", "rejected") if prompt is None else (prompt, "chosen", "rejected")
         super().__init__(name, uses, (*HISTORIES, *((INPUT,) if join else ())))
         self._prompt, self._chat, self._join, self._named = prompt, chat, join, named
+        self._late = late if join or prompt not in JOINED else (*late, INPUT)
 
     def _rows(self, record: Record, where: str) -> list[Row]:
         better, worse = (
             from_text(cell(record, name, "--completion-column", where), name, where)
             for name in ("chosen", "rejected")
         )
+        refuse_late(record, self._late, where)
         asked = None
         if self._prompt is not None:
             asked = from_text(cell(record, self._prompt, "--prompt-column", where), self._prompt, where)

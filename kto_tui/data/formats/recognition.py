@@ -12,6 +12,7 @@ from kto_tui.data.formats.names import (
     ANSWERS,
     CHATS,
     HISTORIES,
+    JOINED,
     MESSAGE_KEYS,
     PROMPTS,
     RATINGS,
@@ -37,7 +38,6 @@ KNOWN = (
     " traces with a score"
 )
 _ANSWERS_OF_PAIRS = ("chosen", "rejected")
-_JOINED = ("instruction", "question", "query")  # Prompts that an input beside belongs to.
 
 
 def recognize(records: Sequence[Any], columns: Columns, source: str) -> Format:
@@ -132,10 +132,12 @@ class _Look:
 
     def joins(self, prompt: str) -> bool:
         """Whether `input` belongs to the prompt of that column, which does not hold it already."""
-        if prompt == INPUT or self.columns.completion == INPUT or not self.filled(INPUT):
+        if prompt == INPUT or self.columns.completion == INPUT or not self.has(INPUT):
             return False
-        if prompt in _JOINED:
-            return True
+        if prompt in JOINED:
+            return True  # Also where the first ones are empty, as most are in alpaca files.
+        if not self.filled(INPUT):
+            return False
         both = [(record.get(prompt), record[INPUT]) for record in self.records if record.get(INPUT)]
         held = [given in asked for asked, given in both if isinstance(asked, str) and isinstance(given, str)]
         return prompt == "prompt" and len(held) == len(both) and not all(held)
@@ -171,7 +173,11 @@ def _trace(look: _Look) -> Format | None:
 
 def _scored_trace(look: _Look) -> Format | None:
     known = _trace(look)
-    return known if known is not None and known.settled else None
+    if known is None or not known.settled:
+        return None
+    # A table with a rating, whose input belongs to an instruction: no trace has both.
+    table = look.has(INPUT) and look.filled("prompt", *JOINED) and look.rating is not None
+    return None if table and look.has(str(look.rating)) and not look.holds(INPUT, list, dict) else known
 
 
 def _pair(look: _Look) -> Format | None:
@@ -198,7 +204,11 @@ def _chosen_rejected(look: _Look) -> Format:
         if not talk and look.columns.prompt not in _ANSWERS_OF_PAIRS:
             _require_no_other_text(look)
         return _of_text(
-            ChosenRejected(f"TRL paired, implicit prompt, {'conversational' if talk else 'text'}", None),
+            ChosenRejected(
+                f"TRL paired, implicit prompt, {'conversational' if talk else 'text'}",
+                None,
+                late=() if look.columns.prompt in _ANSWERS_OF_PAIRS else (*CHATS, *PROMPTS),
+            ),
             not talk,
         )
     named = prompt == look.columns.prompt != "prompt"

@@ -19,6 +19,9 @@ from kto_tui.data.formats.tools import parsed, read_tools
 from kto_tui.data.rows import Columns, Message, Row
 from kto_tui.data.wording import listed, shown
 
+_BESIDE = (*SYSTEMS, *HISTORIES, "tools")  # Of a record, what belongs to its prompt.
+# Keys by which JSON text is known for what an application sent.
+_SENT = frozenset((*CHATS, *PROMPTS, "kwargs", "args", "role"))
 _INPUTS, _OUTPUTS = ("input", "inputs"), ("output", "outputs")
 _FEEDBACK = ("feedback", "summary.weave.feedback", "feedback_stats")
 REACTION = "reaction"
@@ -50,9 +53,10 @@ class Trace(Judged):
 
     @staticmethod
     def _cell(record: Record, name: str, option: str, where: str) -> tuple[Any, Record]:
-        """The value, and the object within the record that it was found in: {} for the record itself."""
+        """The value, and the object that it was found in; of the record what may belong to a prompt."""
+        beside = {key: record[key] for key in _BESIDE if record.get(key)}
         if name in record:
-            return record[name], {}
+            return record[name], beside
         head, dot, rest = name.partition(".")
         holder = parsed(record.get(head)) if dot else None
         for part in rest.split(".")[:-1] if dot else ():
@@ -176,7 +180,7 @@ def _whole(given: Any, holder: Record, column: str, where: str) -> list[Message]
 
 def _asked(value: Any, holder: Record, column: str, where: str) -> tuple[Any, Record]:
     """Text or messages in what went in, and the object that they were found in."""
-    path, value = column, parsed(value)
+    path, value = column, _opened(value)
     for _ in range(_DEEPEST):
         if not isinstance(value, Mapping):
             break
@@ -190,10 +194,20 @@ def _asked(value: Any, holder: Record, column: str, where: str) -> tuple[Any, Re
             value = value["args"][0]
         else:
             value = value[name]
-        path, value = f"{path}.{name}", parsed(value)
+        path, value = f"{path}.{name}", _opened(value)
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
         value = value[0]  # LangChain sends a batch of one.
     return value, holder
+
+
+def _opened(value: Any) -> Any:
+    """What JSON text holds, if that is a conversation or what an application sent; other text as it is."""
+    found = parsed(value) if isinstance(value, str) else value
+    if isinstance(found, Mapping) and isinstance(value, str):
+        return found if not _SENT.isdisjoint(found) else value
+    if isinstance(found, list) and isinstance(value, str):
+        return found if any(isinstance(item, (Mapping, list)) for item in found) else value
+    return found if isinstance(found, (Mapping, list)) else value
 
 
 def _prompt_in(value: Mapping[str, Any], path: str, where: str) -> str:

@@ -13,7 +13,7 @@ from kto_tui.data.formats.messages import (
     user,
     with_system,
 )
-from kto_tui.data.formats.names import BESIDE, HISTORIES, SYSTEMS
+from kto_tui.data.formats.names import BESIDE, HISTORIES, JOINED, SYSTEMS
 from kto_tui.data.formats.ratings import Judge, Judged
 from kto_tui.data.formats.tools import read_tools
 from kto_tui.data.rows import Message, Row
@@ -53,16 +53,16 @@ class PromptCompletion(Rated):
         completion = cell(record, self._completion, "--completion-column", where)
         prompt = from_text(prompt, self._prompt, where)
         completion = from_text(completion, self._completion, where)
-        refuse_late(record, HISTORIES, where)
+        refuse_late(record, (*HISTORIES, *((INPUT,) if self._prompt in JOINED else ())), where)
         if type(prompt) is str and type(completion) is str and not self._system:
             refuse_late(record, SYSTEMS, where)
             require_text(prompt, f'"{self._prompt}"', where)
             require_text(completion, f'"{self._completion}"', where)
             return [Row(prompt, completion, self._label(record, where), where)]
         asked = text_or_messages(prompt, self._prompt, user, where)
-        asked = with_system(asked, record, where)
         answer = text_or_messages(completion, self._completion, assistant, where)
-        require_assistant(answer, self._completion, where)
+        answer = _answer_alone(asked, answer, self._completion, where)
+        asked = with_system(asked, record, where)
         refuse_beside(record, where)
         return [Row(asked, answer, self._label(record, where), where, read_tools(record, where))]
 
@@ -95,9 +95,25 @@ class Instruction(Rated):
         asked = instruction(record, self._prompt, where, join=self._join)
         value = cell(record, self._completion, "--completion-column", where)
         answer = text_or_messages(value, self._completion, assistant, where)
-        require_assistant(answer, self._completion, where)
+        answer = _answer_alone(asked, answer, self._completion, where)
         refuse_beside(record, where)
         return [Row(asked, answer, self._label(record, where), where, read_tools(record, where))]
+
+
+def _answer_alone(asked: list[Message], answer: list[Message], column: str, where: str) -> list[Message]:
+    """The answer without the prompt, where its column holds the whole conversation."""
+    require_assistant(answer, column, where)
+    role = answer[0]["role"]
+    if role not in ("user", "system"):
+        return answer
+    if answer[: len(asked)] == asked:
+        return answer[len(asked) :]
+    if answer[0] == asked[-1]:
+        return answer[1:]
+    raise UserError(
+        f'{where}: "{column}" begins with a message of role {shown(role)} that is not the prompt;'
+        " expected the answer alone, or the conversation from the prompt on"
+    )
 
 
 def instruction(record: Record, column: str, where: str, *, join: bool = True) -> list[Message]:
