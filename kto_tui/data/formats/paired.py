@@ -161,7 +161,9 @@ class OpenAIPreference(Pair):
             )
             require_assistant(answers[-1], name, where)
         better, worse = answers
-        return self._both(prompt, better, worse, where, read_tools(inner, where))
+        prompt = with_system(with_system(prompt, inner, where), record, where)
+        tools = read_tools(inner, where) or read_tools(record, where)
+        return self._both(prompt, better, worse, where, tools)
 
 
 class HalosPairwise(Pair):
@@ -183,7 +185,8 @@ class HalosPairwise(Pair):
         if not self._first_is_better(record, where):
             answers.reverse()
         better, worse = answers
-        return self._both(prompt, better, worse, where)
+        prompt = with_system(prompt, record, where)
+        return self._both(prompt, better, worse, where, read_tools(record, where))
 
     def _first_is_better(self, record: Record, where: str) -> bool:
         """Which of two is no rating on a scale: --desirable-at-least says nothing of it."""

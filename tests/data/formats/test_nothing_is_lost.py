@@ -95,3 +95,15 @@ def test_an_answer_that_begins_with_another_question_is_refused(tmp_path: Path) 
 def test_an_answer_that_is_json_stays_the_text_it_is(tmp_path: Path, answer: str) -> None:
     _, (row,) = read(tmp_path, [{"prompt": "Give JSON", "completion": answer, **GOOD}])
     assert (row.prompt, row.completion) == ("Give JSON", answer)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"prompt": "q", "output_A": "a", "output_B": "b", "label": 1},
+        {"input": {"messages": [user("q")]}, "preferred_output": "a", "non_preferred_output": "b"},
+    ],
+)
+def test_a_system_prompt_beside_a_preference_belongs_to_it(tmp_path: Path, record: dict[str, Any]) -> None:
+    _, rows = read(tmp_path, [{**record, "system": "S"}])
+    assert [row.prompt for row in rows] == [[{"role": "system", "content": "S"}, user("q")]] * 2
