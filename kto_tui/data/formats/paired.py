@@ -154,13 +154,9 @@ class OpenAIPreference(Pair):
         inner = given if isinstance(given, Mapping) else {"messages": given}
         value = cell(inner, "messages", "--prompt-column", where)
         prompt = text_or_messages(value, "input.messages", user, where)
-        answers: list[list[Message]] = []
-        for name in ("preferred_output", "non_preferred_output"):
-            answers.append(
-                text_or_messages(cell(record, name, "--completion-column", where), name, assistant, where)
-            )
-            require_assistant(answers[-1], name, where)
-        better, worse = answers
+        better, worse = (
+            _answer(record, name, where) for name in ("preferred_output", "non_preferred_output")
+        )
         prompt = with_system(with_system(prompt, inner, where), record, where)
         tools = read_tools(inner, where) or read_tools(record, where)
         return self._both(prompt, better, worse, where, tools)
@@ -176,15 +172,9 @@ class HalosPairwise(Pair):
     def _rows(self, record: Record, where: str) -> list[Row]:
         value = cell(record, "prompt", "--prompt-column", where)
         prompt = text_or_messages(value, "prompt", user, where)
-        answers: list[list[Message]] = []
-        for name in ("output_A", "output_B"):
-            answers.append(
-                text_or_messages(cell(record, name, "--completion-column", where), name, assistant, where)
-            )
-            require_assistant(answers[-1], name, where)
+        better, worse = (_answer(record, name, where) for name in ("output_A", "output_B"))
         if not self._first_is_better(record, where):
-            answers.reverse()
-        better, worse = answers
+            better, worse = worse, better
         prompt = with_system(prompt, record, where)
         return self._both(prompt, better, worse, where, read_tools(record, where))
 
@@ -198,6 +188,13 @@ class HalosPairwise(Pair):
                 " 0 where output_B is"
             )
         return label
+
+
+def _answer(record: Record, column: str, where: str) -> list[Message]:
+    value = cell(record, column, "--completion-column", where)
+    answer = text_or_messages(value, column, assistant, where)
+    require_assistant(answer, column, where)
+    return answer
 
 
 def _named(better: Any, worse: Any) -> tuple[tuple[str, Any], tuple[str, Any]]:

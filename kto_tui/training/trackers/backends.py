@@ -7,6 +7,7 @@ import contextlib
 import copy
 import os
 import secrets
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def _integrations() -> Any:
     return integration_utils
 
 
-class Backend:
+class Backend(ABC):
     """A tracker. Any method may raise anything, or not return."""
 
     # Whether steps that come again take the place of those sent before.
@@ -45,19 +46,19 @@ class Backend:
     # Whether it sends later what it was given, so that a process that was killed takes the last of it along.
     buffers = False
 
+    @abstractmethod
     def begin(self, opening: Opening, args: Any, state: Any, model: Any) -> str:
         """Open the run, or the one that was before, and describe it. Returns its id."""
-        raise NotImplementedError
 
+    @abstractmethod
     def log(self, args: Any, state: Any, logs: dict[str, Any]) -> None:
         """Metrics, under the names of transformers' `rewrite_logs`: train/loss, eval/rewards/margins."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finish(self, *, failed: bool) -> None:
         """Send what is left, and close the run."""
-        raise NotImplementedError
 
-    def abandon(self) -> None:
+    def abandon(self) -> None:  # noqa: B027  Most need nothing.
         """It was given up: from another thread, see that it does not hold the process at its end."""
 
 
