@@ -1,5 +1,6 @@
 """`kto-tui check-data`: what rated data holds, what is wrong with it, and a file without that."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,16 +15,17 @@ from kto_tui.core.config import SAMPLE_DATASET, TINY_MODEL, RunConfig
 from kto_tui.core.errors import WRONG_REQUEST, UserError, printable
 from kto_tui.core.resolve import read_settings, resolve
 from kto_tui.data.survey.checking import Checked, check
-from kto_tui.data.survey.fixing import check_target
+from kto_tui.data.survey.fixing import Fixed, check_target, part_of
 from kto_tui.data.survey.talk import Doing, Done, Refused, Request, decode, encode
 from kto_tui.data.wording import listed
 from kto_tui.models.check import local_folder
-from kto_tui.report.data_report import format_checked
+from kto_tui.report.data_report import WIDTH, format_checked
 from kto_tui.report.frame import Frame
 from kto_tui.report.stream import LineWriter, supports_color, supports_unicode
 
 _EVERY_SECONDS = 0.2
 _ENDING_SECONDS = 5
+_NARROWEST, _WIDEST = 60, 120
 
 
 def check_data(options: Mapping[str, Any]) -> int:
@@ -36,13 +38,10 @@ def check_data(options: Mapping[str, Any]) -> int:
         checked = _in_child(config, fix, status) if has_model else check(config, status.reading, fix=fix)
     frame = Frame(unicode=supports_unicode(sys.stdout), color=supports_color(sys.stdout))
     writer = LineWriter(sys.stdout)
-    for line in format_checked(checked.reports, _told(checked), frame):
+    for line in format_checked(checked.reports, _told(checked), frame, _width(sys.stdout)):
         writer.write(line)
-    if checked.fixed is not None:
-        writer.write("")
-        writer.write(frame.text(f"Written: {checked.fixed.rows:,} rows to {checked.fixed.path}"))
-        for line in _fixed_lines(checked):
-            writer.write("  " + frame.text(line))
+    for line in _fixed_lines(checked, frame):
+        writer.write(line)
     return WRONG_REQUEST if checked.errors else 0
 
 
@@ -68,19 +67,33 @@ def _told(checked: Checked) -> dict[str, list[str]]:
     return {split: bad.first for split, bad in checked.bad.items()}
 
 
-def _fixed_lines(checked: Checked) -> list[str]:
-    """What --fix did, a line for each kind."""
-    fixed = checked.fixed
-    assert fixed is not None
+def _width(stream: IO[str]) -> int:
+    """Cells of a line: those of the terminal, as far as lines of such a length are read with ease."""
+    columns = shutil.get_terminal_size((WIDTH, 0)).columns if stream.isatty() else WIDTH
+    return min(max(columns, _NARROWEST), _WIDEST)
+
+
+def _fixed_lines(checked: Checked, frame: Frame) -> list[str]:
+    """What --fix did, if it was asked for: what it wrote, and a line for each kind that it left out."""
+    if checked.not_written:
+        return ["", frame.paint(frame.text(checked.not_written), "bad")]
+    if (fixed := checked.fixed) is None:
+        return []
+    rows = f"{fixed.rows:,} row{'' if fixed.rows == 1 else 's'}"
+    return ["", frame.text(f"Written: {rows} to {fixed.path}"), *_changes(fixed, checked, frame)]
+
+
+def _changes(fixed: Fixed, checked: Checked, frame: Frame) -> list[str]:
     lines = []
     if fixed.cleaned:
-        lines.append(f"cleaned {fixed.cleaned:,} records of byte order marks, NUL and other controls")
+        records = f"{fixed.cleaned:,} record{'' if fixed.cleaned == 1 else 's'}"
+        lines.append(f"cleaned {records} of byte order marks, NUL and other controls")
     lines += [f"left out {count:,}: {reason}" for reason, count in fixed.left_out.items()]
     if fixed.weighted:
         lines.append(f"each row is in it once: {listed(fixed.weighted)} has no weight any more")
     if checked.bad["train"].broken_off:
         lines.append("rows after the place where a file breaks off are not in it")
-    return lines
+    return ["  " + frame.text(line) for line in lines]
 
 
 class _Status:
@@ -123,7 +136,7 @@ def _in_child(config: RunConfig, fix: Path | None, status: _Status) -> Checked:
     status.say("starting the tokenizer ...")
     request = encode(Request(config=config, fix=str(fix) if fix is not None else None))
     with tempfile.TemporaryFile() as log:
-        with _counting(log) as child:
+        with _counting(log, fix) as child:
             assert child.stdin is not None
             with suppress(BrokenPipeError):  # It died: that is told below, with what it said.
                 child.stdin.write(request)
@@ -137,8 +150,8 @@ def _in_child(config: RunConfig, fix: Path | None, status: _Status) -> Checked:
 
 
 @contextmanager
-def _counting(log: IO[bytes]) -> Iterator["subprocess.Popen[bytes]"]:
-    """The process with the tokenizer, which has ended when this ends.
+def _counting(log: IO[bytes], fix: Path | None) -> Iterator["subprocess.Popen[bytes]"]:
+    """The process with the tokenizer, which has ended when this ends, and left no part of a file.
 
     Ctrl-C waits while it is started: within Popen, the interrupt would leave a process that nobody knows of.
     """
@@ -155,6 +168,8 @@ def _counting(log: IO[bytes]) -> Iterator["subprocess.Popen[bytes]"]:
     finally:
         if child is not None:
             _end(child)
+            if fix is not None:
+                part_of(fix, child.pid).unlink(missing_ok=True)
 
 
 @contextmanager

@@ -42,7 +42,9 @@ def build_parser(*, with_commands: bool = True) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"kto-tui {__version__}")
     add_run_options(parser)
     if with_commands:
-        add_commands(parser.add_subparsers(dest="command", title="other commands", metavar="COMMAND"))
+        add_commands(
+            parser.add_subparsers(dest="command", title="other commands", metavar="COMMAND", prog="kto-tui")
+        )
     return parser
 
 

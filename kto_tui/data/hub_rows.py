@@ -11,6 +11,7 @@ from typing import Any
 
 from kto_tui.core.errors import UserError, one_line, printable
 from kto_tui.data.files.class_names import with_names
+from kto_tui.data.files.gaps import closing
 from kto_tui.data.wording import listed
 from kto_tui.models.hub import HubUnreachableError, ask_hub
 
@@ -34,7 +35,11 @@ class HubRows:
             rows = rows.select_columns(chosen)
         features = rows.features.items()
         names = {column: names for column, feature in features if (names := _class_names(feature))}
+        schema = rows.features.arrow_schema
+        nested = [(field.name, close) for field in schema if (close := closing(field.type))]
         for number, record in enumerate(rows, 1):
+            for name, close in nested:
+                close(record[name])
             yield f"{self._name}, row {number}", with_names(record, names) if names else record
 
 

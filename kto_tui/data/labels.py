@@ -2,6 +2,7 @@
 
 import math
 import re
+import unicodedata
 from typing import Any, NamedTuple
 
 EXPECTED = "true/false, 0/1, yes/no"
@@ -18,8 +19,13 @@ _WORDS = {
     ),
     **dict.fromkeys(("reject", "rejected"), False),
 }
+_SHORT = {":+1:": "👍", ":-1:": "👎"}
 # A thumb may carry a skin tone, and the mark that asks for a coloured picture.
 _DECORATION = re.compile("[\ufe0f\U0001f3fb-\U0001f3ff]")
+_NAMED = re.compile(r"(?::[a-z0-9_+-]+:\s*)+")
+# What emojis are made of: pictures, skin tones, and joints and marks of presentation.
+_OF_EMOJIS = ("So", "Sk", "Cf", "Mn")
+_THUMBS = "👍👎"
 _JOINT = re.compile(r"(?<=[a-z])[\s_-]+(?=[a-z])")
 _NUMBER = r"[+-]?[0-9]{1,18}(?:\.[0-9]{1,18})?"
 _RATING = re.compile(rf"({_NUMBER})(?: ?(?:/|out of) ?({_NUMBER})| ?stars?)?")
@@ -56,10 +62,19 @@ def parse_rating(value: Any) -> Rating | None:
     return Rating(value) if isinstance(value, int) or math.isfinite(value) else None
 
 
+def is_emoji(text: str) -> bool:
+    """Whether it is emojis alone, as pictures or by their names (":tada:"), and no thumb is among them."""
+    text = text.strip().lower()
+    if _NAMED.fullmatch(text):
+        return "thumb" not in text and ":+1:" not in text and ":-1:" not in text
+    kinds = [unicodedata.category(char) for char in text if not char.isspace()]
+    return "So" in kinds and all(kind in _OF_EMOJIS for kind in kinds) and not set(text) & set(_THUMBS)
+
+
 def _word(text: str) -> bool | None:
     plain = _DECORATION.sub("", text).strip().lower()
     if len(plain) > 2 and plain[0] == plain[-1] == ":":  # An emoji by its name.
-        plain = plain[1:-1]
+        plain = _SHORT.get(plain, plain[1:-1])
     return _WORDS.get(_JOINT.sub(" ", plain))
 
 

@@ -17,6 +17,7 @@ from kto_tui.data.formats import Format, TiedError, UnratedError, recognize
 from kto_tui.data.formats.base import UnexplainedScale
 from kto_tui.data.hub_rows import open_hub, split_name
 from kto_tui.data.rows import Columns, Row, Text
+from kto_tui.data.wording import listed
 from kto_tui.models.hub import looks_like_path
 
 __all__ = ["Columns", "OpenedSource", "check_rows", "count_rows", "load_rows", "open_dataset"]
@@ -47,7 +48,6 @@ class OpenedSource:
         self.name, self.weight = part.name, part.weight
         self.records = self.unrated = self.tied = 0
         self._read, self._seed, self._columnar = read, seed, columnar
-        self._at_least = columns.desirable_at_least
         self._begun: Records | None
         self.format, self._begun = _recognized(read(None), columns, printable(part.name) or '""')
 
@@ -80,11 +80,8 @@ class OpenedSource:
             if part:
                 times = int(whole) + (_drawn(self._seed, self.records) < part)
             yield rows, times
-        if self.format.only_zero_one():
-            raise UnexplainedScale(
-                f"{printable(self.name)}: all ratings are 0 or 1, and --desirable-at-least "
-                f"{self._at_least:g} would make every row undesirable; write them as true and false"
-            )
+        if wrong := self.format.at_odds():
+            raise UnexplainedScale(f"{printable(self.name)}: {wrong}")
 
     @property
     def skipped(self) -> dict[str, int]:
@@ -128,7 +125,9 @@ def open_dataset(dataset: str, columns: Columns, seed: int = 42) -> list[OpenedS
     of no known format.
     """
     parts = split_sources(dataset)
-    return [_opened(part, columns, seed + place) for place, part in enumerate(parts)]
+    opened = [_opened(part, columns, seed + place) for place, part in enumerate(parts)]
+    _require_named_rating(opened, columns)
+    return opened
 
 
 def load_rows(source: str, columns: Columns, seed: int = 42) -> Iterator[Row]:
@@ -177,6 +176,17 @@ def check_rows(source: str, columns: Columns, *, both_labels: bool = True) -> Co
             " (choose the rating with --label-column)"
         )
     return counts
+
+
+def _require_named_rating(opened: list[OpenedSource], columns: Columns) -> None:
+    """Refuse a rating that the user named and no data set has: of several, each other one keeps its own."""
+    other = next((part for part in opened if part.format.unnamed), None)
+    if other is None or any(columns.label in part.format.uses for part in opened):
+        return
+    raise UserError(
+        f'{printable(other.name)}: no column "{printable(columns.label)}"; found'
+        f" {listed(other.format.unnamed)} (choose one with --label-column)"
+    )
 
 
 def _nothing(opened: list[OpenedSource]) -> str:

@@ -26,7 +26,7 @@ _PERCENTILES = ("p5", "p50", "p95", "p99", "max")
 def format_report(report: DataReport, split: str, frame: Frame, width: int = WIDTH) -> list[str]:
     """Everything, in lines of at most `width` cells. Texts from outside are cleaned here."""
     rule = ("─" if frame.unicode else "-") * width
-    title = f"{_TITLES.get(split, split.upper())}: {report.desirable + report.undesirable:,} rows"
+    title = f"{_TITLES.get(split, split.upper())}: {_rows(report.desirable + report.undesirable)}"
     lines = [frame.text(title), rule]
     lines += [line for source in report.sources for line in _source(source, frame, width)]
     lines += _classes(report, frame)
@@ -66,7 +66,7 @@ def short_report(report: DataReport, split: str) -> list[tuple[str, Tone]]:
 
 def _read(report: DataReport, split: str) -> str:
     parts = [
-        f"{clean_text(source.name)} ({clean_text(source.format)}, {source.rows:,} rows)"
+        f"{clean_text(source.name)} ({clean_text(source.format)}, {_rows(source.rows)})"
         for source in report.sources[:3]
     ]
     more = len(report.sources) - len(parts)
@@ -112,7 +112,12 @@ def _source(source: SourceRead, frame: Frame, width: int) -> list[str]:
 
 def _given(source: SourceRead) -> str:
     again = f" taken {source.weight:g} times" if source.weight != 1 else ""
-    return f"{source.records:,} records{again}, {source.rows:,} rows"
+    records = f"{source.records:,} record{'' if source.records == 1 else 's'}"
+    return f"{records}{again}, {_rows(source.rows)}"
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'' if count == 1 else 's'}"
 
 
 def _unread(source: SourceRead, frame: Frame, room: int) -> list[str]:
@@ -164,7 +169,7 @@ def _histogram(report: DataReport, frame: Frame) -> list[str]:
         drawn = mark * round(_LENGTHS_BAR * each.rows / most) or (dot if each.rows else "")
         tone: Tone = "warning" if each.tokens > report.max_length else "plain"
         upto = f"{'≤' if frame.unicode else '<='} {each.tokens:,}"
-        lines.append(f"{upto:>{_NAME - 1}} {frame.paint(drawn, tone)} {each.rows:,}".rstrip())
+        lines.append(f"{upto:>{_NAME - 1}} {frame.paint(drawn, tone) + ' ' if drawn else ''}{each.rows:,}")
     return lines
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import psutil
 import pytest
 
 from kto_tui.cli import main
+from kto_tui.data.survey.fixing import part_of
 
 SECONDS = 60
 
@@ -43,8 +45,8 @@ def test_bad_rows_end_in_code_2_after_the_report(capsys: pytest.CaptureFixture[s
     write("e.jsonl", rated(3))
     assert main(["check-data", "a.jsonl", "--eval-dataset", "e.jsonl"]) == 2
     told = " ".join(capsys.readouterr().out.split())
-    assert told.count('"label" is "?"') == 21  # 20 rows, and the reason.
-    assert "... and 10 more such rows" in told
+    assert told.count('"label" is "?"') == 6  # 5 rows, and the reason.
+    assert "... and 25 more such rows" in told
     assert "prompts of the training data, with the same answer: 1 of 1 rows (100%)" in told
 
 
@@ -130,6 +132,27 @@ def test_fix_says_that_weights_are_lost(capsys: pytest.CaptureFixture[str]) -> N
     assert told.endswith("each row is in it once: a.jsonl=4 has no weight any more\n")
 
 
+def test_what_could_not_be_written_is_said_below_the_report(capsys: pytest.CaptureFixture[str]) -> None:
+    write("a.jsonl", rated(0, label=0), rated(1, label=1))
+    assert main(["check-data", "a.jsonl", "--desirable-at-least", "4", "--fix", "b.jsonl"]) == 2
+    told = capsys.readouterr().out
+    assert "2 records, 2 rows\n" in told
+    assert told.endswith("\n--fix b.jsonl: nothing was written, since the labels are not known\n")
+
+
+def test_lines_as_long_as_the_terminal_is_wide() -> None:
+    write("a.jsonl", rated(0), rated(1))
+    command = [sys.executable, "-m", "kto_tui", "check-data", "a.jsonl"]
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (40, 100))
+    env = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    subprocess.run(command, env=env, stdout=theirs, stderr=subprocess.DEVNULL, check=True, timeout=SECONDS)
+    lines = os.read(ours, 65536).decode().splitlines()
+    os.close(theirs)
+    os.close(ours)
+    assert lines[1] in ("─" * 100, "-" * 100)
+
+
 def test_what_a_run_will_hold_out_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     write("a.jsonl", *(rated(n) for n in range(4)))
     Path("run.yaml").write_text("eval_fraction: 0.25\n")
@@ -138,7 +161,7 @@ def test_what_a_run_will_hold_out_is_said(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_ctrl_c_while_the_process_that_counts_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would be left behind: whoever waits for it to begin does not know it yet."""
+    """It would be left behind: whoever waits for it to begin does not know it yet. So would what it wrote."""
     write("a.jsonl", rated(0), rated(1))
     started: list[int] = []
 
@@ -146,10 +169,12 @@ def test_ctrl_c_while_the_process_that_counts_is_started(monkeypatch: pytest.Mon
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
             started.append(self.pid)
+            part_of(Path("b.jsonl"), self.pid).touch()
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr("kto_tui.cli.check_data.subprocess.Popen", Interrupted)
-    assert main(["check-data", "a.jsonl", "--model-size", "tiny"]) == 130
+    assert main(["check-data", "a.jsonl", "--model-size", "tiny", "--fix", "b.jsonl"]) == 130
+    assert [path.name for path in Path().iterdir()] == ["a.jsonl"]
     assert len(started) == 1
     assert not psutil.pid_exists(started[0])
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

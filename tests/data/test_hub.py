@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from kto_tui.data.hub_rows import HubRows
 from tests.fakes.hub import nobody, serving
 
 ASK = """
@@ -120,3 +121,26 @@ def test_data_sets_in_the_cache_need_no_hub(tmp_path: Path) -> None:
         answers = ask(address, tmp_path, *rated, *wrong)
     refusals = [f"{name.partition(':')[0]}: {said}" for name, said in wrong.items()]
     assert answers == [*rated.values(), *refusals]
+
+
+def test_keys_that_a_row_does_not_have() -> None:
+    """The rows are Arrow's; what was stored as JSON text keeps the nulls that were written."""
+    import datasets
+
+    written = [{"city": "Oslo", "default": None}]
+    features = datasets.Features(
+        calls=[{"name": datasets.Value("string"), "arguments": {"city": datasets.Value("string")}}],
+        tools=datasets.List(datasets.Json()),
+        note=datasets.Value("string"),
+    )
+    rows = [
+        {"calls": [{"name": "f", "arguments": {"city": None}}], "tools": written, "note": None},
+        {"calls": [{"name": "g", "arguments": None}, None], "tools": None, "note": "x"},
+        {"calls": None, "tools": written, "note": None},
+    ]
+    read = [record for _, record in HubRows("a/b", datasets.Dataset.from_list(rows, features)).records()]
+    assert read == [
+        {"calls": [{"name": "f", "arguments": {}}], "tools": written, "note": None},
+        {"calls": [{"name": "g"}, None], "tools": None, "note": "x"},
+        {"calls": None, "tools": written, "note": None},
+    ]

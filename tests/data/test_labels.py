@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from kto_tui.data.labels import Rating, parse_label, parse_rating
+from kto_tui.data.labels import Rating, is_emoji, parse_label, parse_rating
 
 GOOD = [True, 1, 1.0, "true", "TRUE", " Yes ", "1", "1.0", "up", "👍", "👍🏽", "👍\ufe0f"]
-GOOD += ["thumbs_up", "Thumbs Up", "thumbs-up", "ThumbsUp", ":thumbs_up:", "upvote"]
+GOOD += ["thumbs_up", "Thumbs Up", "thumbs-up", "ThumbsUp", ":thumbs_up:", "upvote", ":+1:"]
 GOOD += ["Good", "liked", "Positive", "accepted", "chosen", "Helpful"]
 BAD = [False, 0, 0.0, -0.0, "false", "No", "0", "0.0", "down", "👎", "thumbs_down", "THUMBS  DOWN"]
-BAD += [":thumbs-down:", "Bad", "disliked", "negative", "Rejected", "incorrect", "downvote"]
+BAD += [":thumbs-down:", "Bad", "disliked", "negative", "Rejected", "incorrect", "downvote", ":-1:"]
 NEITHER: list[Any] = [
     "maybe",
     "",
@@ -100,3 +100,15 @@ def test_what_is_no_number(value: Any) -> None:
 def test_numbers_without_end(value: float) -> None:
     assert parse_rating(value) is None
     assert parse_label(value) is None
+
+
+@pytest.mark.parametrize("text", ["🎉", " ❤️ ", "🎉 🙌🏽", "👩\u200d💻", ":tada:", ":heart::rocket:", "🇫🇷"])
+def test_emojis(text: str) -> None:
+    assert is_emoji(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "good", "🎉 good", "👍", "👎🏽", "👍🎉", ":+1:", ":thumbsup::x:", "4", ":", "\u200d"]
+)
+def test_what_is_no_emoji_or_a_thumb(text: str) -> None:
+    assert not is_emoji(text)

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 from kto_tui.core.errors import UserError, one_line, printable
 from kto_tui.data.files.class_names import Names, stored_names, with_names
 from kto_tui.data.files.compressed import on_disk
+from kto_tui.data.files.gaps import closing
 from kto_tui.data.files.limits import BOMB, LARGEST_ROW, MIB, grows_too_far
 from kto_tui.data.files.names import Kind
 from kto_tui.data.wording import shown
@@ -140,7 +141,7 @@ def _records(batch: Any, place: _Place) -> Records:
 
 def _values(column: Any, name: str, place: _Place) -> list[Any]:
     try:
-        return column.to_pylist()  # type: ignore[no-any-return]
+        values: list[Any] = column.to_pylist()
     except UnicodeDecodeError:
         raise
     except (ValueError, OverflowError, TypeError, NotImplementedError) as error:
@@ -148,6 +149,10 @@ def _values(column: Any, name: str, place: _Place) -> list[Any]:
             f"{place.source}, after row {place.rows}: column {shown(name)} of type"
             f" {printable(str(column.type))[:80]} cannot be read: {printable(one_line(error))[:120]}"
         ) from None
+    if (close := closing(column.type, column)) is not None:
+        for value in values:
+            close(value)
+    return values
 
 
 def _text_bytes(batch: Any) -> int:

@@ -44,7 +44,7 @@ def recognize_argilla(records: Sequence[Record], columns: Columns, source: str) 
     values = distinct(value for record in records for value in responses(record, question))
     fields = [name for record in (nested or records) for name in record]
     judge = Judge.of(columns, question, values, source)
-    exchange = Exchange.among(fields, columns, source)
+    exchange = Exchange.among(fields, columns, source).settled(nested or records, source)
     known = Argilla(judge, exchange)
     known.settled = rated
     known.unread = exchange.unread(nested)
@@ -67,7 +67,8 @@ def _is_argilla(record: Record) -> bool:
 def _is_old(value: Any) -> bool:
     """A column of Argilla 1: one object a person. As `datasets` has it, also an object of lists."""
     first = value[0] if isinstance(value, list) and value else value
-    return isinstance(first, Mapping) and {"user_id", "value", "status"} <= first.keys()
+    # Columnar files leave the value out of a response that was discarded.
+    return isinstance(first, Mapping) and {"user_id", "status"} <= first.keys() and "values" not in first
 
 
 def _questions(record: Record) -> Iterator[str]:

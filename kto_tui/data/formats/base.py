@@ -38,9 +38,11 @@ class Format(ABC):
     settled = True  # False for an export that had no rating yet among the records it was recognized from.
     # Columns of the records it was recognized from that hold something and are not read.
     unread: tuple[str, ...] = ()
-    left: frozenset[str] = frozenset()  # Of `columns`, those that only conversations have a place for.
+    left: frozenset[str] = frozenset()  # Of `columns`, those that rows have no place for.
     # Options that name a column which these records do not have: meant for another data set, or misspelled.
     unused: tuple[str, ...] = ()
+    # The columns found, where the rating that the user named is not among them and another one is read.
+    unnamed: tuple[str, ...] = ()
 
     def __init__(self, name: str, columns: frozenset[str] | None = None, uses: Iterable[str] = ()) -> None:
         self.name = name
@@ -57,12 +59,13 @@ class Format(ABC):
             raise UserError(f"{where}: found {shown(record)}; expected {self.expects}")
         return self._rows(record, where)
 
-    def only_zero_one(self) -> bool:
-        """Whether all rows read so far were rated by 0 and 1 alone, while desirable begins above 1.
+    def passed_over(self, records: Iterable[Record]) -> tuple[str, ...]:  # noqa: ARG002
+        """Of the columns that are read, those whose text in these records ends up in no row."""
+        return ()
 
-        Ask at the end of a source: the threshold then belongs to another scale, and made all undesirable.
-        """
-        return False
+    def at_odds(self) -> str:
+        """At the end of a source: why its threshold must be of another scale; "" where nothing says so."""
+        return ""
 
     @abstractmethod
     def _rows(self, record: Record, where: str) -> list[Row]: ...

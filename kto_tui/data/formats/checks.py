@@ -11,6 +11,7 @@ from kto_tui.data.rows import Message, Text
 from kto_tui.data.wording import listed, shown
 
 _DEEPEST = 32
+_NOTHING = ("", "[]", "{}", "null")  # As tables write out what is empty.
 _WITH_TEXT = ("content", *SPOKEN)
 
 
@@ -58,14 +59,15 @@ def require_assistant(messages: list[Message], column: str, where: str) -> None:
 def refuse_beside(record: Record, where: str) -> None:
     """Refuse a conversation that shows the model more than text, or that asks for a template of its own."""
     for name in MEDIA:
-        if record.get(name):
+        value = record.get(name)
+        if value and not (isinstance(value, str) and value.strip() in _NOTHING):
             raise UserError(
                 f'{where}: "{name}" holds more than text, and only text is trained on; remove the row'
             )
     options = record.get(TEMPLATE_OPTIONS)
     if isinstance(options, Mapping):
         options = {name: value for name, value in options.items() if value is not None}
-    if options and options not in ("{}", "null"):
+    if options and options not in _NOTHING:
         found = listed(options) if isinstance(options, Mapping) else shown(options)
         raise UserError(
             f'{where}: "{TEMPLATE_OPTIONS}" holds {found}, which no row is trained with; remove the column'

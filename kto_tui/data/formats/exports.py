@@ -1,13 +1,14 @@
 """What the exports of rating tools share: which fields are prompt and answer, and which rating counts."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kto_tui.core.errors import UserError
 from kto_tui.data.formats.base import MISSING, Record, look_up, unread
-from kto_tui.data.formats.checks import require_assistant
+from kto_tui.data.formats.looking import literal_text
 from kto_tui.data.formats.messages import (
+    answer_alone,
     assistant,
     read_messages,
     split_answer,
@@ -50,10 +51,14 @@ def chosen_rating(
 
 @dataclass(frozen=True)
 class Exchange:
-    """Where in the fields of a record prompt and answer stand; without `answer`, the chat's last message."""
+    """Where in the fields of a record prompt and answer stand; without `answer`, the chat's last message.
+
+    Text of a `literal` answer is never messages.
+    """
 
     prompt: str
     answer: str | None
+    literal: bool = False
 
     @classmethod
     def among(cls, fields: Iterable[str], columns: Columns, source: str) -> "Exchange":
@@ -70,6 +75,13 @@ class Exchange:
         missing = "--prompt-column" if answer else "--completion-column"
         what = "prompt" if answer else "answer"
         raise UserError(f"{source}: found the fields {listed(names)}; choose the {what} with {missing}")
+
+    def settled(self, records: Iterable[Record], source: str) -> "Exchange":
+        """The same, with the answers of the first records looked at."""
+        if self.answer is None:
+            return self
+        values = [look_up(record, self.answer) for record in records]
+        return replace(self, literal=literal_text(values, self.answer, source))
 
     @property
     def uses(self) -> tuple[str, ...]:
@@ -88,9 +100,8 @@ class Exchange:
             return with_system(prompt, fields, where), answer
         prompt = with_system(text_or_messages(value, self.prompt, user, where), fields, where)
         said = self._value(fields, self.answer, "--completion-column", where)
-        answer = text_or_messages(said, self.answer, assistant, where)
-        require_assistant(answer, self.answer, where)
-        return prompt, answer
+        answer = text_or_messages(said, self.answer, assistant, where, literal=self.literal)
+        return answer_alone(prompt, answer, self.answer, where)
 
     @staticmethod
     def _value(fields: Record, name: str, option: str, where: str) -> Any:

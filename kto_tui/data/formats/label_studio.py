@@ -8,9 +8,8 @@ from typing import Any
 
 from kto_tui.core.errors import UserError
 from kto_tui.data.formats.base import Format, Record, TiedError, UnratedError, unread
-from kto_tui.data.formats.checks import require_assistant
 from kto_tui.data.formats.exports import Exchange, chosen_rating
-from kto_tui.data.formats.messages import assistant, text_or_messages, user, with_system
+from kto_tui.data.formats.messages import answer_alone, assistant, text_or_messages, user, with_system
 from kto_tui.data.formats.names import PROMPTS, SYSTEMS
 from kto_tui.data.formats.ratings import Judge, Judged, distinct
 from kto_tui.data.rows import Columns, Row
@@ -60,10 +59,12 @@ class LabelStudioPairwise(Format):
         data = _data(record, where)
         prompt = with_system(text_or_messages(data.get(self._prompt), self._prompt, user, where), data, where)
         answers = [text_or_messages(data.get(name), name, assistant, where) for name in self._answers]
-        for name, answer in zip(self._answers, answers, strict=True):
-            require_assistant(answer, name, where)
-        better, worse = answers if left * 2 > len(votes) else reversed(answers)
-        return [Row(prompt, better, True, where), Row(prompt, worse, False, where)]
+        pairs = [
+            answer_alone(prompt, answer, name, where)
+            for name, answer in zip(self._answers, answers, strict=True)
+        ]
+        better, worse = pairs if left * 2 > len(votes) else reversed(pairs)
+        return [Row(*better, True, where), Row(*worse, False, where)]
 
 
 def recognize_label_studio(records: Sequence[Record], columns: Columns, source: str) -> Format | None:
@@ -83,7 +84,7 @@ def recognize_label_studio(records: Sequence[Record], columns: Columns, source: 
         if isinstance(value, Mapping) and _value(value) is not value
     ]
     rest = [name for record in flat for name in record if name not in _ADDED]
-    exchange = Exchange.among(rest, columns, source)
+    exchange = Exchange.among(rest, columns, source).settled(flat, source)
     plain = [name for name in rest if name not in (exchange.prompt, exchange.answer, "system")]
     name = chosen_rating(found or plain, columns, source) or columns.label
     values = distinct(_value(record.get(name)) for record in flat)
@@ -101,7 +102,7 @@ def _tasks(tasks: Sequence[Record], columns: Columns, source: str) -> Format:
     name = chosen_rating(names, columns, source)
     values = distinct(value for task in tasks for value in _choices(task, name or ""))
     judge = Judge.of(columns, name or columns.label, values, source)
-    exchange = Exchange.among(fields, columns, source)
+    exchange = Exchange.among(fields, columns, source).settled([task["data"] for task in tasks], source)
     known = LabelStudio(judge, exchange, flat=False)
     known.settled = name is not None
     known.unread = exchange.unread(task["data"] for task in tasks)

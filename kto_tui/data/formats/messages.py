@@ -1,29 +1,22 @@
-"""Conversations, as OpenAI, sharegpt, LangChain and their kin write them, as lists of role and content."""
+"""Conversations in the columns of a record: lists of messages, their JSON text, or one text."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kto_tui.core.errors import UserError
 from kto_tui.data.formats.base import Record
-from kto_tui.data.formats.checks import require_assistant, require_encodable, require_text
-from kto_tui.data.formats.names import HISTORIES, MARKS, SPOKEN, SYSTEMS
-from kto_tui.data.formats.tools import parsed, read_calls
+from kto_tui.data.formats.blocks import is_item, without_items
+from kto_tui.data.formats.checks import require_assistant, require_text
+from kto_tui.data.formats.names import HISTORIES, SYSTEMS
+from kto_tui.data.formats.one_message import CALLS, ROLES, is_plain, read_one, sharegpt
+from kto_tui.data.formats.tools import parsed
 from kto_tui.data.rows import Message
-from kto_tui.data.wording import listed, shown
+from kto_tui.data.wording import shown
 
-_ROLES = {
-    **dict.fromkeys(("user", "human", "HumanMessage"), "user"),
-    **dict.fromkeys(("assistant", "gpt", "chatgpt", "bing", "bard", "ai", "bot", "model"), "assistant"),
-    "AIMessage": "assistant",
-    **dict.fromkeys(("tool", "observation", "tool_response", "function", "function_response"), "tool"),
-    **dict.fromkeys(("system", "SystemMessage"), "system"),
-    "developer": "developer",
-}
-_CALLS = ("function_call", "tool_call")
-_KEYS = (("role", "content"), ("from", "value"), ("type", "content"))
 _KEY = "'(?:role|from|content|value)'"
 _PYTHON = re.compile(rf"\s*(?:array\(\s*)?\[\s*\{{\s*{_KEY}\s*:.*,\s*{_KEY}\s*:", re.DOTALL)
+_EMPTY = ("", "[]", "null")
 
 
 def user(content: str) -> Message:
@@ -59,11 +52,18 @@ def in_text(value: Any) -> Any:
     return found if found and all(_is_message(item) for item in found) else value
 
 
+def looks_like_messages(text: str) -> bool:
+    """Whether a text is messages as JSON or as Python writes them."""
+    return in_text(text) is not text or _PYTHON.match(text) is not None
+
+
 def _is_message(item: Any) -> bool:
     if not isinstance(item, Mapping):
         return False
     speaker = item.get("role", item.get("from"))
-    if not isinstance(speaker, str) or speaker not in (*_ROLES, *_CALLS):
+    if speaker is None:
+        return is_item(item)
+    if not isinstance(speaker, str) or speaker not in (*ROLES, *CALLS):
         return False
     return not {"content", "tool_calls"}.isdisjoint(item) if "role" in item else "value" in item
 
@@ -71,17 +71,23 @@ def _is_message(item: Any) -> bool:
 def read_messages(value: Any, column: str, where: str, wanted: str = "a list of messages") -> list[Message]:
     """The messages of a column; JSON text is taken as what it says. Raises UserError."""
     if not isinstance(value, list):
-        value = _transposed(parsed(from_text(value, column, where)))
+        value = _listed(parsed(from_text(value, column, where)))
     if not isinstance(value, list) or not value:
         raise UserError(f'{where}: "{column}" is {shown(value)}; expected {wanted}')
+
+    def place(number: int) -> Callable[[], str]:
+        return lambda: f'{where}, message {number} of "{column}"'
+
     messages: list[Message] = []
     for number, item in enumerate(value, 1):
-        if _is_plain(item):
+        if is_plain(item):
             messages.append(item)
-        elif (message := _sharegpt(item)) is not None:
+        elif (message := sharegpt(item)) is not None:
             messages.append(message)
+        elif is_item(item):
+            return read_messages(without_items(value, place), column, where, wanted)
         else:
-            messages += _read(item, lambda number=number: f'{where}, message {number} of "{column}"')
+            messages += read_one(item, place(number))
     return messages
 
 
@@ -96,9 +102,15 @@ def split_answer(messages: list[Message], column: str, where: str) -> tuple[list
     return prompt, completion
 
 
-def text_or_messages(value: Any, column: str, said: Callable[[str], Message], where: str) -> list[Message]:
-    """Messages, also those in JSON text; other text becomes the one message of `said`."""
-    value = from_text(value, column, where)
+def text_or_messages(
+    value: Any, column: str, said: Callable[[str], Message], where: str, *, literal: bool = False
+) -> list[Message]:
+    """Messages, also those in JSON text; other text becomes the one message of `said`.
+
+    All text, also that of JSON, is what was said if it is `literal`: see looking.literal_text.
+    """
+    if not (literal and isinstance(value, str)):
+        value = from_text(value, column, where)
     if isinstance(value, str):
         messages = [said(value)]
     else:
@@ -107,24 +119,86 @@ def text_or_messages(value: Any, column: str, said: Callable[[str], Message], wh
     return messages
 
 
+def answer_alone(
+    prompt: list[Message], answer: list[Message], column: str, where: str
+) -> tuple[list[Message], list[Message]]:
+    """Prompt and answer, where the answer's column may hold the whole conversation.
+
+    A system prompt may stand in either. Raises UserError if that is of another prompt, or no answer.
+    """
+    require_assistant(answer, column, where)
+    role = answer[0]["role"]
+    if role not in ("user", "system"):
+        return prompt, answer
+    (outer, asked), (inner, whole) = split_system(prompt), split_system(answer)
+    if asked and (not outer or not inner or outer == inner):
+        begun = [*(outer or inner), *asked]
+        if whole[: len(asked)] == asked:
+            return begun, whole[len(asked) :]
+        if whole[:1] == asked[-1:]:
+            return begun, whole[1:]
+    raise UserError(
+        f'{where}: "{column}" begins with a message of role {shown(role)} that is not the prompt;'
+        " expected the answer alone, or the conversation from the prompt on"
+    )
+
+
+def split_system(messages: list[Message]) -> tuple[list[Message], list[Message]]:
+    """The system prompt that messages begin with, if there is one, and the rest."""
+    count = int(bool(messages) and messages[0]["role"] == "system")
+    return messages[:count], messages[count:]
+
+
 def with_system(messages: list[Message], record: Record, where: str) -> list[Message]:
-    """The system prompt in a column of the record put before; one among the messages wins."""
-    name = next((name for name in SYSTEMS if record.get(name) not in (None, "")), None)
+    """The system prompt in a column of the record put before; one among the messages wins.
+
+    Raises UserError if two columns hold different ones.
+    """
+    name = only_filled(record, SYSTEMS, where)
     if name is None:
         return messages
-    system = record[name]
-    if not isinstance(system, str):
-        raise UserError(f'{where}: "{name}" is {shown(system)}; expected text')
-    if system.isspace() or messages[0]["role"] == "system":
+    system = _system(record[name], name, where)
+    if messages[0]["role"] == "system":
         return messages
     message = {"role": "system", "content": system}
     require_text([message], f'"{name}"', where)
     return [message, *messages]
 
 
+def is_filled(value: Any) -> bool:
+    """Whether something stands in a cell; tables write out an empty list as text."""
+    return value.strip() not in _EMPTY if isinstance(value, str) else value is not None and value != []
+
+
+def only_filled(record: Record, names: tuple[str, ...], where: str) -> str | None:
+    """The first of the columns that holds something. Raises UserError if a second one holds another thing."""
+    filled = [name for name in names if name in record and is_filled(record[name])]
+    for other in filled[1:]:
+        if record[other] != record[filled[0]]:
+            raise UserError(
+                f'{where}: "{filled[0]}" and "{other}" hold different things, and one of them is read;'
+                " leave one empty, or write them as one"
+            )
+    return filled[0] if filled else None
+
+
+def _system(value: Any, name: str, where: str) -> str:
+    """Text, or Anthropic's list of text blocks, each a paragraph."""
+    blocks = parsed(value)
+    if isinstance(blocks, list) and blocks and all(map(_is_text_block, blocks)):
+        return "\n\n".join(block["text"] for block in blocks)
+    if not isinstance(value, str):
+        raise UserError(f'{where}: "{name}" is {shown(value)}; expected text')
+    return value
+
+
+def _is_text_block(block: Any) -> bool:
+    return isinstance(block, Mapping) and block.get("type") == "text" and isinstance(block.get("text"), str)
+
+
 def turns_before(record: Record, where: str) -> list[Message]:
     """What was said earlier, in a column of its own: messages, or pairs of question and answer."""
-    name = next((name for name in HISTORIES if record.get(name) not in (None, "", [])), None)
+    name = only_filled(record, HISTORIES, where)
     if name is None:
         return []
     turns = parsed(from_text(record[name], name, where))
@@ -134,7 +208,8 @@ def turns_before(record: Record, where: str) -> list[Message]:
     for turn in turns if isinstance(turns, list) else [turns]:
         if not isinstance(turn, list) or len(turn) != 2 or not all(isinstance(said, str) for said in turn):
             raise UserError(
-                f'{where}: "{name}" holds {shown(turn)}; expected pairs of text, question and answer'
+                f'{where}: "{name}" holds {shown(turn)}; expected pairs of text, question and answer,'
+                " or a list of messages"
             )
         messages += [user(turn[0]), assistant(turn[1])]
     if messages:
@@ -142,101 +217,17 @@ def turns_before(record: Record, where: str) -> list[Message]:
     return messages
 
 
-def _is_plain(item: Any) -> bool:
-    """Whether it is what templates take already, as nearly all messages are."""
-    return (
-        type(item) is dict
-        and len(item) == 2
-        and type(item.get("content")) is str
-        and item.get("role") in ("user", "assistant", "system")
-    )
+def _listed(value: Any) -> Any:
+    """One message alone, as LLaMA-Factory has answers, or messages by column, as a list of messages.
 
-
-def _sharegpt(item: Any) -> Message | None:
-    """The same for what nearly all messages of sharegpt files are."""
-    if type(item) is dict and len(item) == 2 and type(content := item.get("value")) is str:
-        role = item.get("from")
-        if type(role) is str and role not in _CALLS and (known := _ROLES.get(role)):
-            return {"role": known, "content": content}
-    return None
-
-
-def _transposed(value: Any) -> Any:
-    """{"role": [...], "content": [...]}, as `datasets` gives a sequence of objects, turned into messages."""
-    if not isinstance(value, Mapping) or not value or not all(isinstance(v, list) for v in value.values()):
+    By column: {"role": [...], "content": [...]}, as `datasets` gives a sequence of objects.
+    """
+    if not isinstance(value, Mapping) or not value:
         return value
-    return [dict(zip(value, items, strict=False)) for items in zip(*value.values(), strict=False)]
-
-
-def _read(item: Any, where: Any) -> list[Message]:
-    if not isinstance(item, Mapping):
-        raise UserError(f"{where()}: found {shown(item)}; expected an object with role and content")
-    if isinstance(item.get("kwargs"), Mapping) and isinstance(item.get("id"), list) and item["id"]:
-        item = {**item["kwargs"], "type": item["id"][-1]}  # LangChain's own way of saving a message.
-    if not any(role in item for role, _ in _KEYS) and "human" in item and "assistant" in item:
-        return list(_turn(item, where()))
-    role_key, content_key = next((keys for keys in _KEYS if keys[0] in item), _KEYS[0])
-    for key in (role_key, content_key):
-        if key not in item and not (key == content_key and _calls(item)):
-            raise UserError(
-                f"{where()}: no {key}; found {listed(item)}; expected {role_key} and {content_key}"
-            )
-    role = item[role_key]
-    if not isinstance(role, str):
-        raise UserError(f"{where()}: {role_key} is {shown(role)}; expected text")
-    if role not in _ROLES:
-        require_encodable(role, role_key, where())
-    content = item.get(content_key)
-    if role in _CALLS:
-        return [{**assistant(""), "tool_calls": read_calls(content, where())}]
-    if role not in _ROLES and role_key != "role":
-        raise UserError(f"{where()}: {role_key} is {shown(role)}; expected one of {', '.join(_ROLES)}")
-    return [_message(item, _ROLES.get(role, role), content, content_key, where)]
-
-
-def _turn(item: Mapping[str, Any], where: str) -> Iterator[Message]:
-    """A question and its answer in one object, as ms-swift's ShareGPT has them."""
-    for key, role in (("human", "user"), ("assistant", "assistant")):
-        if not isinstance(item[key], str):
-            raise UserError(f"{where}: {key} is {shown(item[key])}; expected text")
-        yield {"role": role, "content": item[key]}
-
-
-def _message(item: Mapping[str, Any], role: str, content: Any, key: str, where: Any) -> Message:
-    message: Message = {"role": role, "content": ""}
-    if calls := _calls(item):
-        message["tool_calls"] = read_calls(calls, where())
-    if content is not None or not (calls or any(isinstance(item.get(name), str) for name in SPOKEN)):
-        message["content"] = _content(content, key, where)
-    for name in (*SPOKEN, *MARKS):
-        if isinstance(item.get(name), str) and item[name]:
-            message[name] = item[name]
-    marks = [message[name] for name in MARKS if name in message]
-    if role == "tool" or marks:
-        part = "the answer of a tool" if role == "tool" else "what stands beside the content"
-        require_encodable([message["content"], *marks], part, where())
-    return message
-
-
-def _calls(item: Mapping[str, Any]) -> Any:
-    return item.get("tool_calls") or item.get("function_call")
-
-
-def _content(content: Any, key: str, where: Any) -> str:
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        raise UserError(f"{where()}: {key} is {shown(content)}; expected text")
-    return "".join(_part(part, where()) for part in content)
-
-
-def _part(part: Any, where: str) -> str:
-    """The text of one part of a content that is a list of them."""
-    if isinstance(part, str):
-        return part
-    if isinstance(part, Mapping):
-        if isinstance(part.get("text"), str):
-            return str(part["text"])
-        kind = part.get("type")
-        raise UserError(f"{where}: content holds a part of type {shown(kind)}; only text is trained on")
-    raise UserError(f"{where}: content holds {shown(part)}; expected text, or a list of text parts")
+    if isinstance(value.get("role", value.get("from")), str):
+        return [value]
+    if not all(isinstance(items, list) for items in value.values()):
+        return value
+    if len({len(items) for items in value.values()}) > 1:
+        return value
+    return [dict(zip(value, items, strict=True)) for items in zip(*value.values(), strict=True)]

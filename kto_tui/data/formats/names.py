@@ -3,9 +3,15 @@
 CHATS = ("messages", "conversations", "conversation", "chat", "dialogue")
 PROMPTS = ("prompt", "instruction", "question", "query", "input", "user_input", "user_message")
 ANSWERS = ("completion", "response", "answer", "output", "generation", "model_response", "model_output")
+# The better and the worse of two answers.
+PAIRS = (
+    *(("chosen", "rejected"), ("chosen_response", "rejected_response")),
+    *(("accepted", "rejected"), ("preferred", "rejected")),
+)
+BETTER = tuple(better for better, _ in PAIRS)
 RATINGS = (
     *("label", "kto_tag", "rating", "feedback", "user-feedback", "user_feedback", "user_score", "thumbs"),
-    *("thumb", "thumbs_up", "vote", "reaction", "score"),
+    *("thumb", "thumbs_up", "vote", "reaction", "score", "feedback_rating"),
 )
 SYSTEMS = ("system", "system_prompt", "system_message")
 HISTORIES = ("history", "chat_history")
@@ -36,7 +42,7 @@ MARKS = ("name", "tool_call_id", "channel", "recipient", "functions")
 
 MESSAGE_KEYS = frozenset(
     (*SPOKEN, *MARKS, "role", "content", "from", "value", "type", "human", "assistant", "tool_calls")
-) | {"function_call"}
+) | {"function_call", "refusal"}
 
 # Columns that say something about a record, and are no part of what was asked.
 ABOUT = frozenset(

@@ -1,28 +1,46 @@
 """A better and a worse answer a record: both become rows, the better one desirable."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kto_tui.core.errors import UserError
 from kto_tui.data.formats.base import Format, Record, TiedError, cell, with_outer
 from kto_tui.data.formats.checks import refuse_beside, require_assistant, require_text
 from kto_tui.data.formats.messages import (
+    answer_alone,
     assistant,
     from_text,
+    in_text,
     read_messages,
     split_answer,
+    split_system,
     text_or_messages,
+    turns_before,
     user,
     with_system,
 )
-from kto_tui.data.formats.names import BESIDE, CHATS, HISTORIES, JOINED, SYSTEMS
+from kto_tui.data.formats.names import BESIDE, CHATS, HISTORIES
+from kto_tui.data.formats.parting import (
+    beginning,
+    common_messages,
+    common_text,
+    ends_with,
+    is_whole,
+    without_turns,
+)
 from kto_tui.data.formats.tools import Tool, parsed, read_tools
-from kto_tui.data.formats.unpaired import INPUT, instruction, refuse_late
+from kto_tui.data.formats.unpaired import (
+    INPUT,
+    ONLY_TALK,
+    instruction,
+    late_names,
+    refuse_late,
+    refuse_media,
+    require_plain,
+)
 from kto_tui.data.labels import parse_label
 from kto_tui.data.rows import Message, Row, Text
 from kto_tui.data.wording import shown
-
-TURN = "\n\nAssistant:"  # How Anthropic's HH files mark where the model speaks.
 
 
 class Pair(Format):
@@ -42,12 +60,12 @@ class Pair(Format):
 
 
 class ChosenRejected(Pair):
-    """`chosen` and `rejected`, with a prompt in a column of its own or as their common beginning.
+    """A better and a worse answer, with a prompt in a column of its own or as their common beginning.
 
-    All text stays text, as in TRL; with a system prompt, history or messages it becomes conversations.
-    Where `chosen` holds the whole conversation, that wins over the prompt's column (UltraFeedback has both),
-    but for a system prompt there, and not over a column that the user `named`. `late`: columns that would be
-    part of the prompt, and that the first records have not.
+    All text stays text, as in TRL; with `chat` all rows are conversations. An answer may hold the whole
+    conversation: that wins over the prompt's column (UltraFeedback has both), but for a system prompt and
+    turns there, and not over a column that the user `named`. `late`: columns that would be part of the
+    prompt, and that the first records have not. Text in the columns of `literal` is never messages.
     """
 
     def __init__(
@@ -55,82 +73,141 @@ class ChosenRejected(Pair):
         name: str,
         prompt: str | None,
         *,
+        answers: tuple[str, str] = ("chosen", "rejected"),
         chat: bool = False,
         join: bool = False,
         named: bool = False,
         late: tuple[str, ...] = (),
+        literal: frozenset[str] = frozenset(),
     ) -> None:
-        uses = ("chosen", "rejected") if prompt is None else (prompt, "chosen", "rejected")
+        uses = answers if prompt is None else (prompt, *answers)
         super().__init__(name, uses, (*HISTORIES, *((INPUT,) if join else ())))
-        self._prompt, self._chat, self._join, self._named = prompt, chat, join, named
-        self._late = late if join or prompt not in JOINED else (*late, INPUT)
+        self._prompt, self._answers, self._chat, self._join, self._named = prompt, answers, chat, join, named
+        self._late = late if prompt is None else (*late, *late_names(prompt, join))
+        self._literal = literal
+
+    def passed_over(self, records: Iterable[Record]) -> tuple[str, ...]:
+        """The columns of the prompt whose text is not in the conversations that the answers hold."""
+        if self._named or self._prompt is None:
+            return ()
+        names = (self._prompt, INPUT) if self._join else (self._prompt,)
+        return tuple(name for name in names if any(self._is_elsewhere(record, name) for record in records))
+
+    def _is_elsewhere(self, record: Record, name: str) -> bool:
+        asked, answers = record.get(name), [in_text(record.get(answer)) for answer in self._answers]
+        talks = [talk for talk in answers if isinstance(talk, list) and len(talk) > 1]
+        if not (talks and isinstance(asked, str)) or in_text(asked) is not asked:
+            return False
+        said = [
+            item.get("content", item.get("value"))
+            for talk in talks
+            for item in talk
+            if isinstance(item, Mapping)
+        ]
+        return not any(asked.strip() in text for text in said if isinstance(text, str))
 
     def _rows(self, record: Record, where: str) -> list[Row]:
-        better, worse = (
-            from_text(cell(record, name, "--completion-column", where), name, where)
-            for name in ("chosen", "rejected")
-        )
-        refuse_late(record, self._late, where)
-        asked = None
-        if self._prompt is not None:
-            asked = from_text(cell(record, self._prompt, "--prompt-column", where), self._prompt, where)
-        if isinstance(better, str) and isinstance(worse, str) and isinstance(asked, (str, type(None))):
-            if self._prompt is None:
-                refuse_late(record, SYSTEMS, where)
-                return self._both(*_common_text(better, worse, where), where)
-            if not self._chat:
-                return self._texts(record, asked, better, worse, where)
+        better, worse = (cell(record, name, "--completion-column", where) for name in self._answers)
+        asked = None if self._prompt is None else cell(record, self._prompt, "--prompt-column", where)
+        refuse_late(record, self._late, self.unread, where)
+        texts = [better, worse] if self._prompt is None else [asked, better, worse]
+        if not self._chat and all(isinstance(text, str) for text in texts):
+            return self._texts(record, asked, better, worse, where)
         refuse_beside(record, where)
-        chosen, rejected = (_one_or_more(value, name, where) for name, value in _named(better, worse))
-        if self._prompt is None or (len(chosen) > 1 and chosen[0]["role"] != "assistant"):
-            prompt, chosen, rejected = _common_messages(chosen, rejected, where)
-            prompt = self._asked(record, where) if self._named else self._begun(record, prompt, asked, where)
-        else:
-            prompt = self._asked(record, where)
-            require_assistant(chosen, "chosen", where)
-            require_assistant(rejected, "rejected", where)
+        chosen, rejected = (
+            text_or_messages(value, name, assistant, where, literal=name in self._literal)
+            for name, value in zip(self._answers, (better, worse), strict=True)
+        )
+        prompt, chosen, rejected = self._parted(record, chosen, rejected, where)
         return self._both(prompt, chosen, rejected, where, read_tools(record, where))
+
+    def _texts(self, record: Record, asked: Any, better: str, worse: str, where: str) -> list[Row]:
+        refuse_late(record, ONLY_TALK, self.unread, where)
+        refuse_media(record, where)
+        if self._prompt is None:
+            return self._both(*common_text(better, worse, self._answers, where), where)
+        require_plain(asked, self._prompt, where)
+        better, worse = (without_turns(answer, asked) for answer in (better, worse))
+        for name, value in zip(self._answers, (better, worse), strict=True):
+            require_text(value, f'"{name}"', where)
+        return self._both(asked, better, worse, where)
+
+    def _parted(
+        self, record: Record, better: list[Message], worse: list[Message], where: str
+    ) -> tuple[list[Message], list[Message], list[Message]]:
+        """Prompt and both answers, where none, one or both of these hold the whole conversation."""
+        whole = [is_whole(answer) for answer in (better, worse)]
+        if self._prompt is not None and not any(whole):
+            for answer, name in zip((better, worse), self._answers, strict=True):
+                require_assistant(answer, name, where)
+            return self._asked(record, where), better, worse
+        if whole == [True, False]:
+            prompt, better = beginning(better, worse, self._answers, where)
+        elif whole == [False, True]:
+            prompt, worse = beginning(worse, better, self._answers[::-1], where)
+        else:
+            prompt, better, worse = common_messages(better, worse, self._answers, where)
+        if not self._named:
+            return self._begun(record, prompt, where), better, worse
+        (system, _), asked = split_system(prompt), self._asked(record, where)
+        return asked if split_system(asked)[0] else [*system, *asked], better, worse
 
     def _asked(self, record: Record, where: str) -> list[Message]:
         assert self._prompt is not None
         prompt = instruction(record, self._prompt, where, join=self._join)
         if self._prompt in CHATS and prompt[-1]["role"] == "assistant":
+            better, worse = self._answers
             raise UserError(
                 f'{where}: the last message of "{self._prompt}" is of role "assistant"; expected the prompt'
-                ' that "chosen" and "rejected" answer'
+                f' that "{better}" and "{worse}" answer'
             )
         return prompt
 
-    def _begun(self, record: Record, prompt: list[Message], asked: Any, where: str) -> list[Message]:
-        """The common beginning, with the system prompt that the prompt's own column may have."""
-        if self._prompt is not None and asked is not None and not isinstance(asked, str):
-            first = read_messages(asked, self._prompt, where)[0]
-            if first["role"] == "system" != prompt[0]["role"]:
-                prompt = [first, *prompt]
+    def _begun(self, record: Record, prompt: list[Message], where: str) -> list[Message]:
+        """The beginning of the conversation, with what may stand before it in columns of their own."""
+        asked = None if self._prompt is None else from_text(record[self._prompt], self._prompt, where)
+        if asked is not None and not isinstance(asked, str):
+            prompt = self._extended(read_messages(asked, str(self._prompt), where), prompt, where)
+        before = turns_before(record, where)
+        system, said = split_system(prompt)
+        if before and said[: len(before)] != before:
+            prompt = [*system, *before, *said]
         return with_system(prompt, record, where)
 
-    def _texts(self, record: Record, asked: Any, better: str, worse: str, where: str) -> list[Row]:
-        refuse_late(record, (*SYSTEMS, *HISTORIES), where)
-        for name, value in ((self._prompt, asked), *_named(better, worse)):
-            if not isinstance(value, str):
-                raise UserError(f'{where}: "{name}" is {shown(value)}; expected text')
-            require_text(value, f'"{name}"', where)
-        return self._both(asked, better, worse, where)
+    def _extended(self, asked: list[Message], prompt: list[Message], where: str) -> list[Message]:
+        """The longer of both, if one is the end of the other: answers may repeat but the last question."""
+        (outer, before), (inner, said) = split_system(asked), split_system(prompt)
+        system = inner or outer
+        if ends_with(before, said):
+            return [*system, *before]
+        if ends_with(said, before):
+            return [*system, *said]
+        better, worse = self._answers
+        raise UserError(
+            f'{where}: the conversation that "{better}" and "{worse}" begin with is not that of'
+            f' "{self._prompt}"; expected the same messages, or the answers alone'
+        )
 
 
 class RejectedResponse(Pair):
     """ms-swift's: a conversation (or query and response) that is good, and what would have been worse."""
 
-    def __init__(self, name: str, column: str, rejected: str) -> None:
+    def __init__(self, name: str, column: str, rejected: str, literal: frozenset[str] = frozenset()) -> None:
         good = ("query", "response") if column == "query" else (column,)
         super().__init__(name, (*good, rejected), (INPUT, *HISTORIES) if column == "query" else ())
-        self._column, self._rejected = column, rejected
+        self._column, self._rejected, self._literal = column, rejected, literal
 
     def _rows(self, record: Record, where: str) -> list[Row]:
         prompt, better = self._good(record, where)
         value = cell(record, self._rejected, "--completion-column", where)
-        worse = text_or_messages(value, self._rejected, assistant, where)[-1:]
+        literal = self._rejected in self._literal
+        worse = text_or_messages(value, self._rejected, assistant, where, literal=literal)
         require_assistant(worse, self._rejected, where)
+        if is_whole(worse):
+            names = (self._column, self._rejected)
+            (system, _), (other, said) = split_system(prompt), split_system(worse)
+            worse = worse if other else [*system, *said]
+            prompt, better, worse = common_messages([*prompt, *better], worse, names, where)
         refuse_beside(record, where)
         return self._both(prompt, better, worse, where, read_tools(record, where))
 
@@ -139,8 +216,8 @@ class RejectedResponse(Pair):
         if self._column != "query":
             prompt, answer = split_answer(read_messages(value, self._column, where), self._column, where)
             return with_system(prompt, record, where), answer
-        response = cell(record, "response", "--completion-column", where)
-        return instruction(record, "query", where), text_or_messages(response, "response", assistant, where)
+        prompt = instruction(record, "query", where)
+        return _answered(prompt, record, "response", where, self._literal)
 
 
 class OpenAIPreference(Pair):
@@ -154,10 +231,11 @@ class OpenAIPreference(Pair):
         inner = given if isinstance(given, Mapping) else {"messages": given}
         value = cell(inner, "messages", "--prompt-column", where)
         prompt = text_or_messages(value, "input.messages", user, where)
-        better, worse = (
-            _answer(record, name, where) for name in ("preferred_output", "non_preferred_output")
-        )
         prompt = with_system(with_system(prompt, inner, where), record, where)
+        answers = ("preferred_output", "non_preferred_output")
+        better, worse = (_answered(prompt, record, name, where)[1] for name in answers)
+        for holder in (inner, record):
+            refuse_beside(holder, where)
         tools = read_tools(inner, where) or read_tools(record, where)
         return self._both(prompt, better, worse, where, tools)
 
@@ -165,17 +243,19 @@ class OpenAIPreference(Pair):
 class HalosPairwise(Pair):
     """HALOs' pairwise feedback: output_A is the better one where label is 1, output_B where it is 0."""
 
-    def __init__(self, rating: str) -> None:
+    def __init__(self, rating: str, literal: frozenset[str] = frozenset()) -> None:
         super().__init__("HALOs pairwise feedback", ("prompt", rating, "output_A", "output_B"))
-        self._rating = rating
+        self._rating, self._literal = rating, literal
 
     def _rows(self, record: Record, where: str) -> list[Row]:
         value = cell(record, "prompt", "--prompt-column", where)
-        prompt = text_or_messages(value, "prompt", user, where)
-        better, worse = (_answer(record, name, where) for name in ("output_A", "output_B"))
+        prompt = with_system(text_or_messages(value, "prompt", user, where), record, where)
+        better, worse = (
+            _answered(prompt, record, name, where, self._literal)[1] for name in ("output_A", "output_B")
+        )
         if not self._first_is_better(record, where):
             better, worse = worse, better
-        prompt = with_system(prompt, record, where)
+        refuse_beside(record, where)
         return self._both(prompt, better, worse, where, read_tools(record, where))
 
     def _first_is_better(self, record: Record, where: str) -> bool:
@@ -190,79 +270,9 @@ class HalosPairwise(Pair):
         return label
 
 
-def _answer(record: Record, column: str, where: str) -> list[Message]:
+def _answered(
+    prompt: list[Message], record: Record, column: str, where: str, literal: frozenset[str] = frozenset()
+) -> tuple[list[Message], list[Message]]:
     value = cell(record, column, "--completion-column", where)
-    answer = text_or_messages(value, column, assistant, where)
-    require_assistant(answer, column, where)
-    return answer
-
-
-def _named(better: Any, worse: Any) -> tuple[tuple[str, Any], tuple[str, Any]]:
-    return ("chosen", better), ("rejected", worse)
-
-
-def _one_or_more(value: Any, column: str, where: str) -> list[Message]:
-    """LLaMA-Factory has a single message, without the list."""
-    single = isinstance(value, Mapping) and not any(isinstance(item, list) for item in value.values())
-    return text_or_messages([value] if single else value, column, assistant, where)
-
-
-def _common_text(better: str, worse: str, where: str) -> tuple[str, str, str]:
-    """Prompt and both answers. The answers begin at the spaces before the first word that differs.
-
-    Other white space stays with the prompt, as TRL's extract_prompt has it.
-    """
-    if better == worse:
-        raise TiedError(f"{where}: the better and the worse answer are the same")
-    common = better[: _alike(better, worse)]
-    turn = common.rfind(TURN)
-    if turn >= 0:
-        end = turn + len(TURN)
-    else:
-        end = len(common)
-        while end and not common[end - 1].isspace():
-            end -= 1
-        while end and common[end - 1] == " ":
-            end -= 1
-    prompt, chosen, rejected = better[:end], better[end:], worse[end:]
-    if not prompt.strip():
-        raise UserError(
-            f'{where}: "chosen" and "rejected" do not begin alike, and there is no prompt;'
-            " expected their common beginning (choose a column with --prompt-column)"
-        )
-    for name, value in (("the prompt of both answers", prompt), *_named(chosen, rejected)):
-        require_text(value, name if value is prompt else f'the answer in "{name}"', where)
-    return prompt, chosen, rejected
-
-
-def _common_messages(
-    better: list[Message], worse: list[Message], where: str
-) -> tuple[list[Message], list[Message], list[Message]]:
-    """Prompt and both answers: the prompt is what both begin with, but for the last messages."""
-    if better == worse:
-        raise TiedError(f"{where}: the better and the worse answer are the same")
-    length = _alike(better[:-1], worse[:-1])
-    if not length:
-        raise UserError(
-            f'{where}: "chosen" and "rejected" do not begin alike, and there is no prompt;'
-            " expected the same messages first (choose a column with --prompt-column)"
-        )
-    chosen, rejected = better[length:], worse[length:]
-    require_assistant(chosen, "chosen", where)
-    require_assistant(rejected, "rejected", where)
-    for part, messages in (
-        ("prompt", better[:length]),
-        ("chosen answer", chosen),
-        ("rejected answer", rejected),
-    ):
-        require_text(messages, f"the {part}", where)
-    return better[:length], chosen, rejected
-
-
-def _alike(left: Sequence[Any], right: Sequence[Any]) -> int:
-    """How many items both begin with. Halving, since long texts are compared fastest as a whole."""
-    low, high = 0, min(len(left), len(right))
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if left[low:middle] == right[low:middle] else (low, middle - 1)
-    return low
+    answer = text_or_messages(value, column, assistant, where, literal=column in literal)
+    return answer_alone(prompt, answer, column, where)

@@ -1,14 +1,28 @@
 """From what stands in a rating to desirable or not."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from kto_tui.core.errors import UserError
-from kto_tui.data.formats.base import Format, TiedError, UnexplainedScale, UnratedError
-from kto_tui.data.labels import EXPECTED, Rating, parse_label, parse_rating
+from kto_tui.data.formats.base import (
+    MISSING,
+    Format,
+    Record,
+    TiedError,
+    UnexplainedScale,
+    UnratedError,
+    cell,
+    look_up,
+)
+from kto_tui.data.formats.scale import Scale
+from kto_tui.data.labels import EXPECTED, Rating, is_emoji, parse_label, parse_rating
 from kto_tui.data.rows import Columns
 from kto_tui.data.wording import shown
 
+REACTION = "reaction"
+# Columns of training files, whose author rated every row: a null there is a mistake.
+_RATED_WHOLLY = ("label", "kto_tag")
 _MOST_SEEN = 6
 
 
@@ -17,19 +31,18 @@ class Judge:
 
     Without `at_least`: true/false, 0/1 and words. With it: numbers from it on are desirable, numbers below
     are not (so 1 makes 0 and -1 of a -1/0/1 scale undesirable); true/false and words keep their meaning.
-    `seen` are values of the first records, for the message of a scale that nobody explained.
+    Null, NaN and empty text are no rating, except in `label` and `kto_tag`; in `reaction` any other emoji
+    than a thumb is none either. `seen` are values of the first records: they show the scale, and are told
+    where nobody explained it.
     """
 
     def __init__(self, column: str, at_least: float | None, seen: Iterable[Any] = ()) -> None:
         self.column = column
         self._at_least = at_least
         self._seen = tuple(dict.fromkeys(value for value in seen if isinstance(value, (str, int, float))))
-        self._out_of: float | None = None
-        # Of the first records alone, so that reading a second time judges as the first time did.
         ratings = (parse_rating(value) for value in self._seen)
-        least = max(at_least or 0, 0)
-        self._known = {r.out_of for r in ratings if r and r.out_of is not None and r.out_of >= least}
-        self._zero_one = self._other = False
+        self._scale = Scale(at_least or 0, (rating for rating in ratings if rating))
+        self._numbers: set[float] = set()  # Of those taken: 0, 1, and one between and one beyond.
 
     @classmethod
     def of(cls, columns: Columns, column: str, values: Iterable[Any], source: str) -> "Judge":
@@ -44,13 +57,34 @@ class Judge:
         if odd is not None:
             raise self._unexplained(odd, source)
 
-    def only_zero_one(self) -> bool:
-        """Whether all numbers so far were 0 or 1, though desirable begins above 1."""
+    def at_odds(self) -> str:
+        """What is wrong with the threshold, by all ratings so far; "" if nothing is.
+
+        Above 1 it belongs to another scale than ratings from 0 to 1, and makes all of them undesirable. Of
+        ratings that are all 1 nobody can tell: a thumb up, or one star. All 0 is bad on any scale.
+        """
         above = self._at_least is not None and self._at_least > 1
-        return above and self._zero_one and not self._other
+        if not above or self._numbers <= {0.0} or max(self._numbers) > 1:
+            return ""
+        made = f"--desirable-at-least {self._at_least:g} makes every row undesirable"
+        if self._numbers == {1.0}:
+            return (
+                f'all ratings are 1, and {made}; write them as "1/5" if that is one star of five, as true if'
+                " it is a thumb up (KTO needs both desirable and undesirable answers)"
+            )
+        if self._numbers == {0.0, 1.0}:
+            return f"all ratings are 0 or 1, and {made}; leave it out, or write them as true and false"
+        return f"all ratings are from 0 to 1, and {made}; choose a number between"
+
+    def of_record(self, record: Record, where: str) -> bool:
+        """The rating in the column. Raises UnratedError also where a record lacks it and others have it."""
+        value = look_up(record, self.column)
+        if value is MISSING and self._seen and self.column not in _RATED_WHOLLY:
+            raise self._unrated(where)
+        return self.desirable(cell(record, self.column, "--label-column", where), where)
 
     def desirable(self, value: Any, where: str) -> bool:
-        """Raises UserError for what is no rating, UnexplainedScale for one of a scale."""
+        """Raises UserError for what is no rating, UnexplainedScale for one of a scale, UnratedError."""
         if value is True or value is False:
             return bool(value)
         label = parse_label(value) if self._at_least is None else self._compared(value, where)
@@ -58,49 +92,41 @@ class Judge:
             return label
         if self._is_unexplained(value):
             raise self._unexplained(value, where)
+        if self._says_nothing(value):
+            raise self._unrated(where)
         raise UserError(f'{where}: "{self.column}" is {shown(value)}; expected {self._expected()}')
 
     def majority(self, values: Iterable[Any], where: str) -> bool:
         """What most people say. Raises UnratedError if nobody says anything, TiedError if they are torn."""
-        votes = [self.desirable(value, where) for value in values if value is not None]
+        said = (value for value in values if value is not None and not self._says_nothing(value))
+        votes = [self.desirable(value, where) for value in said]
         if not votes:
-            raise UnratedError(f'{where}: no rating in "{self.column}"')
+            raise self._unrated(where)
         good = sum(votes)
         if good * 2 == len(votes):
             raise TiedError(f'{where}: "{self.column}" is rated good as often as bad')
         return good * 2 > len(votes)
+
+    def _says_nothing(self, value: Any) -> bool:
+        if self.column in _RATED_WHOLLY:
+            return False
+        if isinstance(value, str):
+            return not value.strip() or (self.column == REACTION and is_emoji(value))
+        return value is None or (isinstance(value, float) and math.isnan(value))
+
+    def _unrated(self, where: str) -> UnratedError:
+        return UnratedError(f'{where}: no rating in "{self.column}"')
 
     def _compared(self, value: Any, where: str) -> bool | None:
         assert self._at_least is not None
         rating = parse_rating(value)
         if rating is None:
             return parse_label(value)
-        self._require_scale(rating, where)
-        if rating.out_of is None and rating.value in (0, 1):
-            self._zero_one = True
-        else:
-            self._other = True
+        if (expected := self._scale.take(rating)) is not None:
+            found = shown(value) if rating.out_of is None else f"{rating.value:g} out of {rating.out_of:g}"
+            raise UserError(f'{where}: "{self.column}" is {found}; expected {expected}')
+        self._numbers.add(_kind(rating))
         return rating.value >= self._at_least
-
-    def _require_scale(self, rating: Rating, where: str) -> None:
-        """Of 4/5 and the like all must be out of the same, and a bare number not above it."""
-        value, out_of = rating
-        at_least = self._at_least or 0
-        if out_of is None:
-            if len(self._known) == 1 and value > (most := max(self._known)):
-                raise UserError(
-                    f'{where}: "{self.column}" is {shown(value)}; expected ratings out of {most:g},'
-                    " as the first rows have it"
-                )
-            return
-        expected = self._out_of or out_of
-        if out_of != expected or value > out_of or at_least > out_of:
-            raise UserError(
-                f'{where}: "{self.column}" is {value:g} out of {out_of:g}; expected ratings out of'
-                f" {max(expected, at_least):g}, as --desirable-at-least {at_least:g} and"
-                " the rows before have it"
-            )
-        self._out_of = out_of
 
     def _is_unexplained(self, value: Any) -> bool:
         return self._at_least is None and parse_label(value) is None and parse_rating(value) is not None
@@ -137,8 +163,15 @@ class Judged(Format):
         super().__init__(name, columns, (*uses, judge.column))
         self._judge = judge
 
-    def only_zero_one(self) -> bool:
-        return self._judge.only_zero_one()
+    def at_odds(self) -> str:
+        return self._judge.at_odds()
+
+
+def _kind(rating: Rating) -> float:
+    """0 and 1 as they are, 0.5 for what lies between; "1/5" says what it is, and is like any other number."""
+    if rating.out_of is not None or not 0 <= rating.value <= 1:
+        return 2.0
+    return rating.value if rating.value in (0, 1) else 0.5
 
 
 def distinct(values: Iterable[Any]) -> Sequence[Any]:

@@ -23,33 +23,17 @@ def parsed(text: Any) -> Any:
         return text
 
 
-def without_nulls(value: Any) -> Any:
-    """A value of JSON without the keys that hold null, at any depth.
-
-    Parquet and Arrow give all objects of a column the same keys, and null where one had none.
-    """
-    if isinstance(value, Mapping):
-        return {key: without_nulls(inner) for key, inner in value.items() if inner is not None}
-    return [without_nulls(inner) for inner in value] if isinstance(value, list) else value
-
-
 def read_tools(record: Record, where: str) -> list[Tool] | None:
     """The "tools" of a record: each {"type": "function", "function": {...}}; None for none."""
     value = parsed(record.get("tools"))
     if not value or (isinstance(value, str) and value.isspace()):
         return None
-    as_text = isinstance(record.get("tools"), str)
-    items = value if isinstance(value, list) else [value]
-    found = [parsed(item) for item in items]
+    found = [parsed(item) for item in (value if isinstance(value, list) else [value])]
     for item in found:
         if not isinstance(item, Mapping):
             raise UserError(f'{where}: "tools" holds {shown(item)}; expected {_WANTED}')
     require_encodable(found, '"tools"', where)
-    # What is written out as text holds no null but its author's.
-    return [
-        _tool(tool if as_text or isinstance(item, str) else without_nulls(tool))
-        for item, tool in zip(items, found, strict=True)
-    ]
+    return [_tool(tool) for tool in found]
 
 
 def _tool(item: Mapping[str, Any]) -> Tool:
@@ -67,7 +51,7 @@ def read_calls(value: Any, where: str) -> list[Tool]:
                 f"{where}: a call of a function is {shown(call)}; expected an object with name and arguments"
             )
     require_encodable(calls, "a call of a function", where)
-    return [_call(call if isinstance(value, str) else without_nulls(call)) for call in calls]
+    return [_call(call) for call in calls]
 
 
 def _function(call: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -78,7 +62,8 @@ def _function(call: Mapping[str, Any]) -> Mapping[str, Any]:
 def _call(call: Mapping[str, Any]) -> Tool:
     """Templates take arguments as an object. What the model wrote as broken JSON stays the text it wrote."""
     function = _function(call)
-    arguments = parsed(function.get("arguments"))
+    # LangChain calls them args.
+    arguments = parsed(function.get("arguments", function.get("args")))
     whole: Tool = {"type": "function"}
     if isinstance(call.get("id"), str):
         whole["id"] = call["id"]

@@ -1,32 +1,62 @@
-"""Traces of an application, exported with a score: Langfuse, W&B Weave, LangSmith and what looks like them.
+"""Traces of an application, exported with a score: Langfuse, W&B Weave, LangSmith, MLflow and the like.
 
-Scores are looked for in `scores` (Langfuse), in feedback (Weave's reactions, LangSmith's), and in columns
-beside. 0 and 1 are a thumb down and up; -1 is told apart from "not rated" by nobody, so that scores of -1,
-0 and 1 need --desirable-at-least 1. Of several scores of one name the majority is taken.
+Scores are looked for in `scores` (Langfuse), in feedback (Weave's reactions, LangSmith's), in MLflow's
+assessments, and in columns beside. 0 and 1 are a thumb down and up; -1 is told apart from "not rated" by
+nobody, so that scores of -1, 0 and 1 need --desirable-at-least 1. Of several scores of one name the majority
+is taken.
+
+Trained on is the last message of the output, with its reasoning and its calls of tools. What the model said
+and was told before (calls, their results, turns of an agent) is part of the prompt.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from kto_tui.core.errors import UserError
-from kto_tui.data.formats.base import MISSING, Format, Record, look_up
-from kto_tui.data.formats.checks import require_assistant
+from kto_tui.data.formats.base import MISSING, Format, Record, look_up, unread
+from kto_tui.data.formats.checks import require_assistant, require_text
 from kto_tui.data.formats.exports import chosen_rating
-from kto_tui.data.formats.messages import assistant, text_or_messages, turns_before, user, with_system
-from kto_tui.data.formats.names import ANSWERS, CHATS, HISTORIES, PROMPTS, RATINGS, SETTINGS, SYSTEMS
+from kto_tui.data.formats.messages import (
+    assistant,
+    split_answer,
+    text_or_messages,
+    turns_before,
+    user,
+    with_system,
+)
+from kto_tui.data.formats.names import HISTORIES, MESSAGE_KEYS, SETTINGS, SYSTEMS
 from kto_tui.data.formats.ratings import Judge, Judged, distinct
-from kto_tui.data.formats.tools import parsed, read_tools
+from kto_tui.data.formats.tools import Tool, parsed, read_tools
+from kto_tui.data.formats.trace_scores import SCORES, is_feedback, scores
+from kto_tui.data.formats.trace_texts import (
+    answer_in,
+    asked,
+    in_order,
+    opened,
+    prompt_in,
+    require_whole,
+    said,
+    unpacked,
+)
 from kto_tui.data.rows import Columns, Message, Row
-from kto_tui.data.wording import listed, shown
+from kto_tui.data.wording import listed
 
 _BESIDE = (*SYSTEMS, *HISTORIES, "tools")  # Of a record, what belongs to its prompt.
-# Keys by which JSON text is known for what an application sent.
-_SENT = frozenset((*CHATS, *PROMPTS, "kwargs", "args", "role"))
+Tools = list[Tool] | None
 _INPUTS, _OUTPUTS = ("input", "inputs"), ("output", "outputs")
-_FEEDBACK = ("feedback", "summary.weave.feedback", "feedback_stats")
-REACTION = "reaction"
-_TEXTS = ("content", "text", *ANSWERS, "result", "value", "generated_text")
-_DEEPEST = 8
+# MLflow's, Helicone's and Phoenix's, which are no trace one without the other.
+_PAIRS = (
+    ("request", "response"),
+    ("request_body", "response_body"),
+    ("attributes.input.value", "attributes.output.value"),
+)
+# What clients of models return beside the answer, and what is no part of it.
+_ABOUT_ANSWERS = frozenset(
+    {
+        *("id", "object", "created", "model", "usage", "system_fingerprint", "service_tier", "llm_output"),
+        *("type", "run", "usage_metadata", "response_metadata", "additional_kwargs", "stop_reason"),
+    }
+)
 
 
 class Trace(Judged):
@@ -42,14 +72,26 @@ class Trace(Judged):
         record = unflattened(record)
         values = [value for name, value in scores(record, self._judge.column) if name == self._judge.column]
         label = self._judge.majority(values, where)
-        given, holder = _asked(
+        prompt, answer, tools = self._exchange(record, where)
+        require_whole(prompt, self._prompt, where)
+        require_whole(answer, self._answer, where)
+        require_text(answer, f'"{self._answer}"', where)
+        return [Row(prompt, answer, label, where, tools)]
+
+    def _exchange(self, record: Record, where: str) -> tuple[list[Message], list[Message], Tools]:
+        value, beside = self._cell(record, self._answer, "--completion-column", where)
+        output = text_or_messages(said(value, self._answer, where), self._answer, assistant, where)
+        if self._prompt == self._answer:
+            prompt, answer = split_answer(output, self._answer, where)
+            return with_system(prompt, beside, where), answer, read_tools(beside, where)
+        require_assistant(output, self._answer, where)
+        given, holder = asked(
             *self._cell(record, self._prompt, "--prompt-column", where), self._prompt, where
         )
-        prompt = _whole(given, holder, self._prompt, where)
-        said = _said(self._cell(record, self._answer, "--completion-column", where)[0])
-        answer = text_or_messages(said, self._answer, assistant, where)[-1:]
-        require_assistant(answer, self._answer, where)
-        return [Row(prompt, answer, label, where, read_tools(holder, where))]
+        prompt = text_or_messages(given, self._prompt, user, where)
+        prompt = with_system([*turns_before(holder, where), *prompt], holder, where)
+        prompt, answer = in_order(prompt, output, (self._prompt, self._answer), where)
+        return prompt, answer, read_tools({"tools": holder.get("tools") or holder.get("functions")}, where)
 
     @staticmethod
     def _cell(record: Record, name: str, option: str, where: str) -> tuple[Any, Record]:
@@ -74,20 +116,70 @@ def recognize_traces(records: Sequence[Record], columns: Columns, source: str) -
     """The format, if these are traces."""
     whole = [unflattened(record) for record in records]
     keys = dict.fromkeys(name for record in whole for name in record)
-    prompt = next((name for name in _INPUTS if name in keys), None)
-    answer = next((name for name in _OUTPUTS if name in keys), None)
-    if prompt is None or answer is None:
+    both = _columns(keys)
+    if both is None:
         return None
+    prompt, answer = both
     wanted = columns.label if columns.names_label else None
     names = [name for record in whole for name, _ in scores(record, wanted)]
     found = chosen_rating(names, columns, source, any_name=False)
+    if found is None and both in _PAIRS and not {"assessments", "scores"} & keys.keys():
+        return None  # Columns of these names may be anything.
     score = found or columns.label
     values = distinct(value for record in whole for name, value in scores(record, score) if name == score)
     given = columns.prompt if columns.prompt != "prompt" else prompt
-    said = columns.completion if columns.completion != "completion" else answer
-    known = Trace(Judge.of(columns, score, values, source), given, said)
+    chosen = columns.completion if columns.completion != "completion" else answer
+    known = Trace(Judge.of(columns, score, values, source), given, chosen)
     known.settled = found is not None
+    known.unread = _unread(whole, given, chosen, score)
     return known
+
+
+def _columns(names: Container[str]) -> tuple[str, str] | None:
+    prompt = next((name for name in _INPUTS if name in names), None)
+    answer = next((name for name in _OUTPUTS if name in names), None)
+    if prompt and answer:
+        return prompt, answer
+    return next((pair for pair in _PAIRS if pair[0] in names and pair[1] in names), None)
+
+
+def _unread(records: Sequence[Record], prompt: str, answer: str, score: str) -> tuple[str, ...]:
+    """What lies beside prompt and answer where they were found, and the columns that are not read."""
+    beside = dict.fromkeys(
+        name
+        for record in records
+        for name in (
+            *_parts(record, prompt, opened, prompt_in, _BESIDE, SETTINGS),
+            *_parts(record, answer, unpacked, answer_in, (), _ABOUT_ANSWERS),
+        )
+    )
+    read = {*_BESIDE, *SCORES, score, prompt.partition(".")[0], answer.partition(".")[0]}
+    rest = (name for name in unread(records, read) if not is_feedback(name))
+    return (*beside, *rest)
+
+
+def _parts(
+    record: Record,
+    column: str,
+    open_: Callable[[Any], Any],
+    choose: Callable[[Mapping[str, Any], str, str], str | None],
+    read: Container[str],
+    about: Container[str],
+) -> Iterator[str]:
+    """The keys of the object in a column that hold something and are not read."""
+    head, _, rest = column.partition(".")
+    value = parsed(record.get(head)) if rest else open_(record.get(head))
+    if not isinstance(value, Mapping):
+        return
+    try:
+        chosen = rest.partition(".")[0] or ("content" if "role" in value else choose(value, column, ""))
+    except UserError:
+        return  # What cannot be chosen from is refused when the row is read.
+    known = (*MESSAGE_KEYS, "refusal") if chosen in ("content", None) else ()
+    for name, item in value.items():
+        unused = name not in (chosen, *known) and name not in read and name not in about
+        if unused and item not in (None, "", [], {}):
+            yield f"{head}.{name}"
 
 
 def unflattened(record: Record) -> Record:
@@ -104,182 +196,3 @@ def unflattened(record: Record) -> Record:
             if isinstance(inner, dict):
                 inner[rest] = value
     return whole
-
-
-def scores(record: Record, wanted: str | None) -> Iterator[tuple[str, Any]]:
-    """(name, value) of all scores of a trace; also of the column `wanted`, and of those of a usual name."""
-    yield from _listed_scores(parsed(record.get("scores")))
-    for place in _FEEDBACK:
-        value = parsed(look_up(record, place))
-        if isinstance(value, (list, Mapping)):
-            yield from _feedback(value)
-    for name in record:
-        if name.startswith("summary.weave.feedback.") and name.endswith("payload.emoji"):
-            yield REACTION, record[name] or None
-    for name in dict.fromkeys((*RATINGS, *([wanted] if wanted else []))):
-        value = look_up(record, name)
-        if value is MISSING or isinstance(value, Mapping):
-            continue
-        value = parsed(value)
-        for item in value if isinstance(value, list) else [value]:
-            if not isinstance(item, Mapping):
-                yield name, None if item == "" else item
-
-
-def _listed_scores(value: Any) -> Iterator[tuple[str, Any]]:
-    """Langfuse: a list of objects, or an object of values (or lists of them) by name."""
-    if isinstance(value, Mapping):
-        for name, items in value.items():
-            yield from ((str(name), item) for item in (items if isinstance(items, list) else [items]))
-    for score in value if isinstance(value, list) else []:
-        if isinstance(score, Mapping) and isinstance(score.get("name"), str):
-            yield score["name"], _score(score)
-
-
-def _score(score: Mapping[str, Any]) -> Any:
-    text = score.get("stringValue", score.get("string_value"))
-    kind = score.get("dataType", score.get("data_type"))
-    if kind == "BOOLEAN":
-        return bool(score["value"]) if score.get("value") in (0, 1) else text
-    return text if kind == "CATEGORICAL" and isinstance(text, str) else score.get("value")
-
-
-def _feedback(value: Any) -> Iterator[tuple[str, Any]]:
-    """Weave: {"feedback_type", "payload"}; LangSmith: {"key", "score"}, or {key: {"n", "avg"}}."""
-    if isinstance(value, Mapping):
-        for name, stats in value.items():
-            if isinstance(stats, Mapping) and "avg" in stats:
-                yield str(name), stats["avg"]
-    for item in value if isinstance(value, list) else []:
-        if not isinstance(item, Mapping):
-            continue
-        payload = item.get("payload")
-        if isinstance(item.get("key"), str):
-            yield item["key"], item.get("score")
-        elif isinstance(payload, Mapping):
-            yield from _payload(str(item.get("feedback_type")), payload)
-
-
-def _payload(kind: str, payload: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Emojis that are no thumbs say nothing of good and bad; notes do not either."""
-    if kind.startswith("wandb.reaction"):
-        emoji = payload.get("detoned", payload.get("emoji"))
-        if isinstance(emoji, str) and emoji.startswith(("👍", "👎")):
-            yield REACTION, emoji
-    elif not kind.startswith("wandb.note"):
-        found = next((payload[key] for key in ("value", "score", "output") if key in payload), None)
-        if isinstance(found, (str, bool, int, float)):
-            yield kind, found
-
-
-def _whole(given: Any, holder: Record, column: str, where: str) -> list[Message]:
-    """The prompt with the turns and the system prompt that stand beside it."""
-    prompt = text_or_messages(given, column, user, where)
-    return with_system([*turns_before(holder, where), *prompt], holder, where)
-
-
-def _asked(value: Any, holder: Record, column: str, where: str) -> tuple[Any, Record]:
-    """Text or messages in what went in, and the object that they were found in."""
-    path, value = column, _opened(value)
-    for _ in range(_DEEPEST):
-        if not isinstance(value, Mapping):
-            break
-        if "role" in value and "content" in value:
-            return [value], holder
-        name = _prompt_in(value, path, where)
-        holder = {**holder, **value}  # What stands beside may be further out than the prompt.
-        if name == "args":
-            kwargs = value.get("kwargs")
-            holder |= kwargs if isinstance(kwargs, Mapping) else {}
-            value = value["args"][0]
-        else:
-            value = value[name]
-        path, value = f"{path}.{name}", _opened(value)
-    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
-        value = value[0]  # LangChain sends a batch of one.
-    return value, holder
-
-
-def _opened(value: Any) -> Any:
-    """What JSON text holds, if that is a conversation or what an application sent; other text as it is."""
-    found = parsed(value) if isinstance(value, str) else value
-    if isinstance(found, Mapping) and isinstance(value, str):
-        return found if not _SENT.isdisjoint(found) else value
-    if isinstance(found, list) and isinstance(value, str):
-        return found if any(isinstance(item, (Mapping, list)) for item in found) else value
-    return found if isinstance(found, (Mapping, list)) else value
-
-
-def _prompt_in(value: Mapping[str, Any], path: str, where: str) -> str:
-    """The key of what was asked: the only one that is no setting. Raises UserError if there are more."""
-    beside = {*SETTINGS, *SYSTEMS, *HISTORIES}
-    parts = [
-        name
-        for name, item in value.items()
-        if name not in beside and item and isinstance(item, (str, list, Mapping))
-    ]
-    if sorted(parts) == ["args", "kwargs"]:
-        # Settings alone go by name where the prompt goes by place.
-        named = value["kwargs"].items() if isinstance(value["kwargs"], Mapping) else [("", "")]
-        settings = all(name in beside or isinstance(item, (int, float)) for name, item in named)
-        parts = ["args"] if settings else parts
-    if not parts and isinstance(value.get("user"), str) and value["user"]:
-        return "user"
-    usual = (*CHATS, *PROMPTS, "kwargs")
-    if len(parts) == 1 and (
-        parts[0] in usual or isinstance(value[parts[0]], str) or _is_sole(value, parts[0])
-    ):
-        return parts[0]
-    names = listed(value) if value else shown(value)
-    raise UserError(
-        f'{where}: "{path}" holds {names}; choose the prompt in it with --prompt-column {path}.NAME'
-    )
-
-
-def _is_sole(value: Mapping[str, Any], name: str) -> bool:
-    """Whether a call has that one argument."""
-    return name == "args" and isinstance(value[name], list) and len(value[name]) == 1
-
-
-def _said(value: Any) -> Any:
-    """Text or messages in what came out: of OpenAI, LangChain, or an object with one text.
-
-    Text that is JSON is what the model said, unless it holds what only clients of models return.
-    """
-    value = _unpacked(value)
-    for _ in range(_DEEPEST):
-        if isinstance(value, list) and len(value) == 1 and isinstance(value[0], (list, Mapping)):
-            if isinstance(value[0], Mapping) and ({"role", "type", "from"} & value[0].keys()):
-                return value
-            value = value[0]
-            continue
-        if not isinstance(value, Mapping):
-            break
-        if "role" in value and ("content" in value or "tool_calls" in value):
-            return [value]
-        for name in ("choices", "message", "generations", "messages", *_TEXTS):
-            if value.get(name):
-                value = _unpacked(value[name])
-                break
-        else:
-            break
-    return value
-
-
-def _unpacked(value: Any) -> Any:
-    found = parsed(value)
-    if found is value:
-        return value
-    first = found
-    while isinstance(first, list) and first:
-        first = first[0]
-    return found if isinstance(first, Mapping) and _is_envelope(first) else value
-
-
-def _is_envelope(value: Mapping[str, Any]) -> bool:
-    """Whether it is what clients of models return, and no JSON that a model wrote."""
-    if "role" in value and ("content" in value or "tool_calls" in value):
-        return True
-    if isinstance(value.get("message"), Mapping):
-        return True
-    return any(isinstance(value.get(name), list) for name in ("choices", "generations", "messages"))

@@ -1,11 +1,16 @@
 """One rated answer a record: TRL's, LLaMA-Factory's, Axolotl's and ms-swift's forms, and plain ratings."""
 
+from collections.abc import Container
+
 from kto_tui.core.errors import UserError
 from kto_tui.data.formats.base import Record, cell, with_outer
-from kto_tui.data.formats.checks import refuse_beside, require_assistant, require_text
+from kto_tui.data.formats.checks import refuse_beside, require_text
 from kto_tui.data.formats.messages import (
+    answer_alone,
     assistant,
     from_text,
+    is_filled,
+    looks_like_messages,
     read_messages,
     split_answer,
     text_or_messages,
@@ -13,13 +18,34 @@ from kto_tui.data.formats.messages import (
     user,
     with_system,
 )
-from kto_tui.data.formats.names import BESIDE, HISTORIES, JOINED, SYSTEMS
+from kto_tui.data.formats.names import (
+    BESIDE,
+    CHATS,
+    HISTORIES,
+    JOINED,
+    MEDIA,
+    PROMPTS,
+    SYSTEMS,
+    TEMPLATE_OPTIONS,
+)
 from kto_tui.data.formats.ratings import Judge, Judged
 from kto_tui.data.formats.tools import read_tools
 from kto_tui.data.rows import Message, Row
 from kto_tui.data.wording import shown
 
 INPUT = "input"
+BESIDE_PROMPTS = (*SYSTEMS, *HISTORIES)
+# What only a conversation has a place for.
+UNREAD_IN_TEXT = frozenset(("tools", TEMPLATE_OPTIONS))
+ONLY_TALK = (*BESIDE_PROMPTS, *sorted(UNREAD_IN_TEXT))
+_WHOLE = (
+    "have none; give all rows that column (empty where there is nothing), or write the prompts as messages"
+)
+_LATE = {
+    **dict.fromkeys(ONLY_TALK, "are text; write the prompts as messages"),
+    **dict.fromkeys((*BESIDE_PROMPTS, *PROMPTS, *CHATS), _WHOLE),
+    INPUT: "have none; put a row that has one first, so that it is joined to the prompt",
+}
 
 
 class Rated(Judged):
@@ -31,109 +57,113 @@ class Rated(Judged):
         super().__init__(name, judge, with_outer((*uses, *also, judge.column)) | BESIDE, uses)
 
     def _label(self, record: Record, where: str) -> bool:
-        column = self._judge.column
-        return self._judge.desirable(cell(record, column, "--label-column", where), where)
+        return self._judge.of_record(record, where)
 
 
 class PromptCompletion(Rated):
     """A column for the prompt and one for the answer, each text or messages.
 
-    Text alone stays text, as in TRL; with a system prompt beside it (Axolotl) it becomes a conversation.
+    Text alone stays text, as in TRL. With `chat` all rows are conversations, and text is one message: where
+    the first records have messages, a system prompt or a history, and in formats that are for chat. `join`:
+    an `input` beside belongs to the prompt. `literal`: text of the answer is never messages.
     """
 
     def __init__(
-        self, name: str, judge: Judge, prompt: str, completion: str, *, system: bool = False
+        self,
+        name: str,
+        judge: Judge,
+        prompt: str,
+        completion: str,
+        *,
+        chat: bool = False,
+        join: bool = False,
+        literal: bool = True,
     ) -> None:
-        super().__init__(name, judge, (prompt, completion))
+        super().__init__(name, judge, (prompt, completion), (*HISTORIES, *((INPUT,) if join else ())))
         self.expects = f"an object with {prompt}, {completion} and {judge.column}"
-        self._prompt, self._completion, self._system = prompt, completion, system
+        self._prompt, self._completion = prompt, completion
+        self._chat, self._join, self._literal = chat, join, literal
+        self._late = () if completion == INPUT else late_names(prompt, join)
 
     def _rows(self, record: Record, where: str) -> list[Row]:
-        prompt = cell(record, self._prompt, "--prompt-column", where)
-        completion = cell(record, self._completion, "--completion-column", where)
-        prompt = from_text(prompt, self._prompt, where)
-        completion = from_text(completion, self._completion, where)
-        refuse_late(record, (*HISTORIES, *((INPUT,) if self._prompt in JOINED else ())), where)
-        if type(prompt) is str and type(completion) is str and not self._system:
-            refuse_late(record, SYSTEMS, where)
-            require_text(prompt, f'"{self._prompt}"', where)
-            require_text(completion, f'"{self._completion}"', where)
-            return [Row(prompt, completion, self._label(record, where), where)]
-        asked = text_or_messages(prompt, self._prompt, user, where)
-        answer = text_or_messages(completion, self._completion, assistant, where)
-        answer = _answer_alone(asked, answer, self._completion, where)
-        asked = with_system(asked, record, where)
+        asked = cell(record, self._prompt, "--prompt-column", where)
+        said = cell(record, self._completion, "--completion-column", where)
+        if type(asked) is str and type(said) is str and not self._chat:
+            refuse_late(record, (*ONLY_TALK, *self._late), self.unread, where)
+            refuse_media(record, where)
+            require_plain(asked, self._prompt, where)
+            require_text(said, f'"{self._completion}"', where)
+            return [Row(asked, said, self._label(record, where), where)]
+        refuse_late(record, self._late, self.unread, where)
+        prompt = instruction(record, self._prompt, where, join=self._join)
+        answer = text_or_messages(said, self._completion, assistant, where, literal=self._literal)
+        prompt, answer = answer_alone(prompt, answer, self._completion, where)
         refuse_beside(record, where)
-        return [Row(asked, answer, self._label(record, where), where, read_tools(record, where))]
+        return [Row(prompt, answer, self._label(record, where), where, read_tools(record, where))]
 
 
 class Conversation(Rated):
     """One list of messages, the last of which is the rated answer."""
 
     def __init__(self, name: str, judge: Judge, column: str) -> None:
-        super().__init__(name, judge, (column,), ())
+        super().__init__(name, judge, (column,))
         self.expects = f"an object with {column} and {judge.column}"
+        self.left = frozenset(HISTORIES)  # Earlier turns may as well be those of the messages.
         self._column = column
 
     def _rows(self, record: Record, where: str) -> list[Row]:
         value = cell(record, self._column, "--prompt-column and --completion-column", where)
         prompt, completion = split_answer(read_messages(value, self._column, where), self._column, where)
+        refuse_late(record, HISTORIES, self.unread, where)
         refuse_beside(record, where)
         prompt = with_system(prompt, record, where)
         return [Row(prompt, completion, self._label(record, where), where, read_tools(record, where))]
-
-
-class Instruction(Rated):
-    """An instruction, perhaps with an input, a system prompt and turns before it, and the answer to it."""
-
-    def __init__(self, name: str, judge: Judge, prompt: str, completion: str, *, join: bool = True) -> None:
-        super().__init__(name, judge, (prompt, completion), (*HISTORIES, *((INPUT,) if join else ())))
-        self.expects = f"an object with {prompt}, {completion} and {judge.column}"
-        self._prompt, self._completion, self._join = prompt, completion, join
-
-    def _rows(self, record: Record, where: str) -> list[Row]:
-        asked = instruction(record, self._prompt, where, join=self._join)
-        value = cell(record, self._completion, "--completion-column", where)
-        answer = text_or_messages(value, self._completion, assistant, where)
-        answer = _answer_alone(asked, answer, self._completion, where)
-        refuse_beside(record, where)
-        return [Row(asked, answer, self._label(record, where), where, read_tools(record, where))]
-
-
-def _answer_alone(asked: list[Message], answer: list[Message], column: str, where: str) -> list[Message]:
-    """The answer without the prompt, where its column holds the whole conversation."""
-    require_assistant(answer, column, where)
-    role = answer[0]["role"]
-    if role not in ("user", "system"):
-        return answer
-    if answer[: len(asked)] == asked:
-        return answer[len(asked) :]
-    if answer[0] == asked[-1]:
-        return answer[1:]
-    raise UserError(
-        f'{where}: "{column}" begins with a message of role {shown(role)} that is not the prompt;'
-        " expected the answer alone, or the conversation from the prompt on"
-    )
 
 
 def instruction(record: Record, column: str, where: str, *, join: bool = True) -> list[Message]:
     """The prompt of a record as alpaca files have it: system, history, instruction, input (if to `join`)."""
     asked = from_text(cell(record, column, "--prompt-column", where), column, where)
     given = record.get(INPUT) if join and column != INPUT else None
-    if isinstance(asked, str) and given:
+    if given:
         if not isinstance(given, str):
             raise UserError(f'{where}: "{INPUT}" is {shown(given)}; expected text')
+        if not isinstance(asked, str):
+            raise UserError(f'{where}: "{INPUT}" stands beside messages in "{column}"; write it among them')
         # As LLaMA-Factory joins them; an instruction of nothing leaves the input alone.
         asked = f"{asked}\n{given}" if asked else given
     messages = text_or_messages(asked, column, user, where)
+    if column in BESIDE_PROMPTS:
+        record = {name: value for name, value in record.items() if name != column}
     return with_system([*turns_before(record, where), *messages], record, where)
 
 
-def refuse_late(record: Record, names: tuple[str, ...], where: str) -> None:
-    """Refuse what belongs to a conversation where the format was recognized without it."""
+def refuse_late(record: Record, names: tuple[str, ...], unread: Container[str], where: str) -> None:
+    """Refuse what belongs to a conversation where the first rows are text: what these mean would change.
+
+    Columns that the first rows fill and that are not read are `unread`: people know of them.
+    """
     for name in names:
-        if record.get(name) not in (None, "", []):
-            raise UserError(
-                f'{where}: "{name}" belongs to a conversation, and the first rows have none; give all rows'
-                " that column (empty where there is nothing), or write the prompts as messages"
-            )
+        if name in record and name not in unread and is_filled(record[name]) and record[name] != {}:
+            raise UserError(f'{where}: "{name}" belongs to a conversation, and the first rows {_LATE[name]}')
+
+
+def refuse_media(record: Record, where: str) -> None:
+    """Refuse text that shows the model more than text."""
+    if media := {name: record[name] for name in MEDIA if name in record}:
+        refuse_beside(media, where)
+
+
+def late_names(prompt: str, join: bool) -> tuple[str, ...]:
+    """With a prompt in that column: an `input` that first rows have not, if it may belong to the prompt."""
+    return (INPUT,) if not join and prompt in ("prompt", *JOINED) else ()
+
+
+def require_plain(prompt: str, column: str, where: str) -> None:
+    """Refuse a prompt that is empty, or messages among those of text: the first rows are no chats."""
+    if looks_like_messages(prompt):
+        from_text(prompt, column, where)
+        raise UserError(
+            f'{where}: "{column}" holds messages as JSON text, and the first rows plain text;'
+            " write all of them as messages, or none"
+        )
+    require_text(prompt, f'"{column}"', where)

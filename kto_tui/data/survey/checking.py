@@ -8,10 +8,12 @@ import numpy as np
 
 from kto_tui.core.config import RunConfig, class_weights
 from kto_tui.core.datareport import DataReport, Finding
+from kto_tui.core.errors import UserError
+from kto_tui.core.mixture import split_sources
 from kto_tui.core.setting import AUTO
 from kto_tui.data.rows import Columns
 from kto_tui.data.survey.balance import balanced_weights
-from kto_tui.data.survey.fixing import Fixed, check_target, write_fixed
+from kto_tui.data.survey.fixing import Fixed, check_target, refuse_among_data, write_fixed
 from kto_tui.data.survey.leaking import leaks
 from kto_tui.data.survey.reading import BadRows, DataSets, Measure, OnRows, Reading
 from kto_tui.data.survey.report import build_report
@@ -22,17 +24,21 @@ Look = Callable[[RowSurvey], list[Finding]]
 
 
 class Checked(msgspec.Struct, kw_only=True):
-    """What came of it, by split: train, and eval where there is one."""
+    """What came of it, by split: train, and eval where there is one.
+
+    `not_written` says why the file that was asked for could not be written.
+    """
 
     reports: dict[str, DataReport]
     bad: dict[str, BadRows]
     fixed: Fixed | None = None
+    not_written: str = ""
 
     @property
     def errors(self) -> bool:
-        """Whether anything has to be mended before these rows can be trained on."""
+        """Whether anything has to be mended before these rows can be trained on, or written."""
         found = (finding for report in self.reports.values() for finding in report.findings)
-        return any(finding.severity == "error" for finding in found)
+        return bool(self.not_written) or any(finding.severity == "error" for finding in found)
 
 
 def check(
@@ -47,11 +53,13 @@ def check(
     """Read `config.dataset` and `config.eval_dataset`, and report. With `fix`, write the training rows there.
 
     `measure`, `special_tokens` and `look` are the tokenizer's, where there is one; `look` says what of the
-    rows its chat template leaves out. Raises UserError, also for ratings of a scale that nobody explained.
+    rows its chat template leaves out. Raises UserError where nothing could be read, and for ratings of a
+    scale that nobody explained.
     """
     assert config.dataset is not None
     if fix:
         check_target(fix)
+        refuse_among_data(fix, [part.name for part in split_sources(config.dataset)])
     columns = Columns.of(config)
     data = {"train": DataSets(config.dataset, columns, config.seed, clean=fix is not None)}
     if config.eval_dataset is not None:
@@ -63,8 +71,13 @@ def check(
         split: _report(split, readings, config, special_tokens, looked[split], measured=measure is not None)
         for split in readings
     }
-    fixed = write_fixed(fix, data["train"], readings["train"], config.max_length) if fix else None
-    return Checked(reports=reports, bad={split: found.bad for split, found in readings.items()}, fixed=fixed)
+    checked = Checked(reports=reports, bad={split: found.bad for split, found in readings.items()})
+    if fix:
+        try:
+            checked.fixed = write_fixed(fix, data["train"], readings["train"], config.max_length)
+        except UserError as error:  # What was found out is worth telling all the same.
+            checked.not_written = str(error)
+    return checked
 
 
 def _report(

@@ -22,22 +22,19 @@ def cleaned(value: Any) -> Any:
     return value
 
 
-class Cleaning(Format):
-    """Another format, of records without those characters. `count`: the records that held any."""
+class Cleaning:
+    """A format, of records without those characters. `count`: the records that held any."""
 
     def __init__(self, inner: Format) -> None:
-        super().__init__(inner.name, inner.columns, inner.uses)
         self._inner = inner
-        self.unread, self.unused = inner.unread, inner.unused
         self.count = 0
 
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else is asked of a format."""
+        return getattr(self._inner, name)
+
     def rows(self, record: Any, where: str) -> list[Row]:
+        """The rows of the record, as the format raises them."""
         without = cleaned(record)
         self.count += without is not record
         return self._inner.rows(without, where)
-
-    def only_zero_one(self) -> bool:
-        return self._inner.only_zero_one()
-
-    def _rows(self, record: Any, where: str) -> list[Row]:
-        return self.rows(record, where)

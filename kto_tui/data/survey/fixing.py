@@ -1,7 +1,7 @@
 """A data set without what cannot be trained on, written anew. Nothing that is there is ever overwritten."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from kto_tui.core.errors import UserError, printable
 from kto_tui.core.mixture import Weighted, joined
-from kto_tui.data.rows import Row
+from kto_tui.data.load import open_dataset
+from kto_tui.data.rows import Columns, Row
 from kto_tui.data.survey.reading import DataSets, Reading
 from kto_tui.data.survey.repeats import find_repeats
 
 SUFFIX = ".jsonl"
+_encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Fixed(msgspec.Struct, kw_only=True):
@@ -38,17 +40,39 @@ def check_target(path: Path) -> None:
         raise UserError(f"--fix {name}: rows are written as JSON lines; choose a name that ends in {SUFFIX}")
     if os.path.lexists(path):
         raise UserError(f"--fix {name}: it is there already, and nothing is overwritten; choose another name")
+    folder = printable(str(path.parent))
     if not path.parent.is_dir():
-        raise UserError(f"--fix {name}: no folder {printable(str(path.parent))}; make it first")
+        raise UserError(f"--fix {name}: no folder {folder}; make it first")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise UserError(f"--fix {name}: nothing can be written in the folder {folder}; choose another one")
+
+
+def refuse_among_data(path: Path, data: Sequence[str]) -> None:
+    """Refuse a file in a folder that is read as data: its rows would be read twice from then on."""
+    target = path.resolve()
+    for name in data:
+        folder = Path(name).expanduser()
+        if folder.is_dir() and target.is_relative_to(folder.resolve()):
+            raise UserError(
+                f"--fix {printable(str(path))}: it would lie among the data in {printable(name)}, and be read"
+                " with it from then on; choose another folder"
+            )
+
+
+def part_of(path: Path, pid: int) -> Path:
+    """What a process writes until the file is whole."""
+    return path.with_name(f".{path.stem}.{pid}.part{SUFFIX}")
 
 
 def write_fixed(path: Path, data: DataSets, reading: Reading, max_length: int) -> Fixed:
     """Read the data once more, and write the rows worth keeping in TRL's unpaired form.
 
     `reading` is what was read of it before. Raises UserError where the file cannot be written, where no row
-    is left, or where the data changed meanwhile.
+    is left, where the labels are of no use, or where the data changed meanwhile.
     """
     check_target(path)
+    if reading.bad.misjudged:
+        raise UserError(f"--fix {printable(str(path))}: nothing was written, since the labels are not known")
     keep, left_out = _worth_keeping(reading, max_length)
     if not keep.any():
         raise UserError(f"--fix {printable(str(path))}: no row is left that could be written")
@@ -93,7 +117,7 @@ def _lines(data: DataSets, taken: bytearray, keep: NDArray[np.bool_]) -> Iterato
     for one in data.rows():
         if count < len(taken) and taken[count]:
             if keep[row]:
-                yield msgspec.json.encode(_record(one)) + b"\n"
+                yield _line(one)
             row += 1
         count += 1
     if count != len(taken):
@@ -103,22 +127,43 @@ def _lines(data: DataSets, taken: bytearray, keep: NDArray[np.bool_]) -> Iterato
         )
 
 
-def _record(row: Row) -> dict[str, Any]:
+def _line(row: Row) -> bytes:
     record: dict[str, Any] = {"prompt": row.prompt, "completion": row.completion, "label": row.label}
-    return {**record, "tools": row.tools} if row.tools else record
+    if row.tools:
+        record["tools"] = row.tools
+    return _encode(record) + b"\n"
 
 
 def _write(path: Path, lines: Iterable[bytes]) -> None:
-    """All of it or nothing: written beside its place, and put there when it is whole and on the disk."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """All of it or nothing: written beside its place, put there when it is on the disk and was read back."""
+    beside = part_of(path, os.getpid())
     try:
         with beside.open("xb") as file:
             file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())
+        _require_read_back(beside, path)
         _put(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _require_read_back(written: Path, path: Path) -> None:
+    """Refuse a file that would be trained on in another way than what it was made of. Raises UserError."""
+    number = 1
+    try:
+        (opened,) = open_dataset(str(written), Columns())
+        rows = opened.rows()
+        with written.open("rb") as lines:
+            for number, line in enumerate(lines, 1):  # noqa: B007
+                if line != _line(next(rows)):
+                    raise UserError("it says something else than in the source")
+    except (UserError, StopIteration) as error:
+        said = str(error).removeprefix(str(written)).lstrip(":, ")
+        raise UserError(
+            f"--fix {printable(str(path))}: nothing was written, since it could not be read back"
+            f" (row {number}): {said}"
+        ) from None
 
 
 def _put(beside: Path, path: Path) -> None:

@@ -3,6 +3,7 @@
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import msgspec
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from kto_tui.core.datareport import Finding, SourceRead
 from kto_tui.core.errors import UserError
-from kto_tui.data.formats.base import UnexplainedScale
+from kto_tui.data.formats.base import Format, UnexplainedScale
 from kto_tui.data.load import OpenedSource, open_dataset
 from kto_tui.data.rows import Columns, Row
 from kto_tui.data.survey.cleaning import Cleaning
@@ -18,6 +19,7 @@ from kto_tui.data.survey.survey import RowSurvey
 
 BATCH = 256
 TOLD = 20
+OF_EACH = 5  # Rows told of each reason: else one reason would hide where the others are.
 _MOST_REASONS = 10
 _OTHER = "other reasons"
 Lengths = tuple[int, int]
@@ -28,26 +30,28 @@ Weighed = tuple[Row, int]
 
 
 class BadRows(msgspec.Struct):
-    """Rows that cannot be used: all of them counted, by reason too, and the first ones in words.
+    """Rows that cannot be used: all of them counted, by reason too, and the first of each reason in words.
 
-    `broken_off` says where a file could not be read any further.
+    `broken_off` says where a file could not be read any further, `misjudged` of which data sets the ratings
+    do not go with --desirable-at-least: all of their rows count as undesirable here.
     """
 
     count: int = 0
     first: list[str] = []
     reasons: dict[str, int] = {}
     broken_off: list[str] = []
+    misjudged: list[str] = []
 
     def add(self, error: UserError) -> None:
         """One more."""
         text = str(error)
         self.count += 1
-        if len(self.first) < TOLD:
-            self.first.append(text)
         reason = text.partition(": ")[2].partition(";")[0] or text
         if reason not in self.reasons and len(self.reasons) >= _MOST_REASONS:
             reason = _OTHER
         self.reasons[reason] = self.reasons.get(reason, 0) + 1
+        if self.reasons[reason] <= OF_EACH:
+            self.first.append(text)
 
     def findings(self) -> list[Finding]:
         """What the report says of them."""
@@ -59,6 +63,15 @@ class BadRows(msgspec.Struct):
                 advice="the rows after this place are in no figure here",
             )
             for error in self.broken_off[:TOLD]
+        ]
+        found += [
+            Finding(
+                kind="misjudged",
+                severity="error",
+                message=error,
+                advice="until then its rows are undesirable in all figures here, and --fix writes nothing",
+            )
+            for error in self.misjudged[:TOLD]
         ]
         if self.count:
             told = Finding(
@@ -118,21 +131,22 @@ class DataSets:
 
     def __init__(self, dataset: str, columns: Columns, seed: int = 42, *, clean: bool = False) -> None:
         self.opened = open_dataset(dataset, columns, seed)
+        self._explained = columns.desirable_at_least is not None
         self.cleaning = [Cleaning(opened.format) for opened in self.opened]
         for opened, cleaning in zip(self.opened, self.cleaning, strict=True):
             if clean:
-                opened.format = cleaning
+                opened.format = cast(Format, cleaning)
 
     def read(self, measure: Measure | None, on_rows: OnRows) -> Reading:
         """All of it. `on_rows` is told how many rows were read so far.
 
-        Raises UnexplainedScale: of such ratings nobody knows which are good.
+        Raises UnexplainedScale where no --desirable-at-least was given: nobody knows which ratings are good.
         """
         reading = Reading()
         for opened in self.opened:
             given = 0
             reading.survey.begin_source()
-            for rows in _batches(opened, reading.bad):
+            for rows in _batches(opened, reading.bad, explained=self._explained):
                 _take(rows, reading, measure)
                 given += sum(times for _, times in rows)
                 on_rows(len(reading.taken))
@@ -145,11 +159,16 @@ class DataSets:
         """The rows that `read` reads."""
         unheard = BadRows()
         for opened in self.opened:
-            yield from (row for batch in _batches(opened, unheard) for row, _ in batch)
+            yield from (
+                row for batch in _batches(opened, unheard, explained=self._explained) for row, _ in batch
+            )
 
 
-def _batches(opened: OpenedSource, bad: BadRows) -> Iterator[list[Weighed]]:
-    """The good rows, some at a time, each once and beside it how often it is taken."""
+def _batches(opened: OpenedSource, bad: BadRows, *, explained: bool) -> Iterator[list[Weighed]]:
+    """The good rows, some at a time, each once and beside it how often it is taken.
+
+    explained: the user said which ratings are good. That it cannot be so shows at the end of the source.
+    """
     batch: list[Weighed] = []
     try:
         for rows, times in opened.weighed(on_bad=bad.add):
@@ -157,8 +176,10 @@ def _batches(opened: OpenedSource, bad: BadRows) -> Iterator[list[Weighed]]:
             if len(batch) >= BATCH:
                 yield batch
                 batch = []
-    except UnexplainedScale:
-        raise
+    except UnexplainedScale as error:
+        if not explained:
+            raise
+        bad.misjudged.append(str(error))
     except UserError as error:
         bad.broken_off.append(str(error))
     if batch:

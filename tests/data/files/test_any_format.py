@@ -172,7 +172,8 @@ def test_odd_column_types(tmp_path: Path, kind: str) -> None:
             "view": pa.array(["x", None], pa.string_view()),
             "category": pa.array(["x", None]).dictionary_encode(),
             "nothing": pa.nulls(2),
-            "nested": pa.array([[{"role": "user", "content": None}], None]),
+            "nested": pa.array([[[{"role": "user"}, None]], None]),
+            "object": pa.array([{"role": None}, None], pa.struct({"role": pa.string()})),
             "binary": pa.array([b"x", None]),
             "half": pa.array([0.5, None], pa.float32()),
         }

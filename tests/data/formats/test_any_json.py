@@ -16,6 +16,7 @@ SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
     | st.sampled_from(["user", "assistant", "human", "gpt", "function_call", "yes", "4/5", "\ud800", "a\0"])
     | st.sampled_from(['[{"role": "user", "content": "a"}]', "[{'role': 'user'}]", '{"from": "gpt"}'])
+    | st.sampled_from(["message", "reasoning", "function_call_output", "thinking", "tool_use", "tool_result"])
 )  # fmt: skip
 KEYS = st.sampled_from(
     [
@@ -57,6 +58,15 @@ KEYS = st.sampled_from(
             "score",
         ),
         *("rating", "inputs.x", "summary.weave.feedback.payload.emoji", "human", "assistant", "args"),
+        *(
+            "summary",
+            "call_id",
+            "encrypted_content",
+            "refusal",
+            "tool_use_id",
+            "chosen_response",
+            "conversation",
+        ),
         *("question", "answer", "chat_history", "system_prompt", "chat_template_kwargs", "to_name", "model"),
     ]
 )
@@ -70,7 +80,18 @@ MESSAGE = st.fixed_dictionaries(
     {"role": st.sampled_from(["user", "assistant", "tool"]) | JSON, "content": SCALARS | JSON},
     optional={"tool_calls": JSON, "thinking": JSON, "name": JSON},
 )
-TALK = st.lists(MESSAGE | JSON, max_size=3) | JSON
+PART = st.fixed_dictionaries(
+    {"type": st.sampled_from(["text", "thinking", "tool_use", "tool_result"])},
+    optional=dict.fromkeys(("text", "thinking", "name", "input", "tool_use_id", "content"), JSON),
+)
+ITEM = st.fixed_dictionaries(
+    {"type": st.sampled_from(["message", "reasoning", "function_call", "function_call_output"])},
+    optional=dict.fromkeys(("content", "summary", "name", "arguments", "call_id", "output"), JSON),
+)
+BLOCKS = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "assistant"]), "content": st.lists(PART, min_size=1, max_size=3)}
+)
+TALK = st.lists(MESSAGE | ITEM | BLOCKS | JSON, max_size=3) | JSON
 # Each a record that is recognized, with something odd in one place or another.
 SHAPED = st.one_of(
     *(
@@ -85,6 +106,8 @@ SHAPED = st.one_of(
             ("instruction", "input", "output", "kto_tag"),
             ("prompt", "chosen", "rejected"),
             ("chosen", "rejected"),
+            ("prompt", "chosen_response", "rejected_response"),
+            ("messages", "response", "rating"),
             ("messages", "rejected_response"),
             ("input", "preferred_output", "non_preferred_output"),
             ("prompt", "output_A", "output_B", "label"),

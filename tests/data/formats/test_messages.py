@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.data.formats.reading import assistant, read, refusal, system, user
+from tests.data.formats.reading import assistant, opened, read, refusal, system, user, written
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "rain", "arguments": '{"city": "Bonn"}'}}
 PARSED = {"type": "function", "id": "call_1", "function": {"name": "rain", "arguments": {"city": "Bonn"}}}
@@ -153,17 +153,130 @@ def test_calls_are_not_nested_without_end(tmp_path: Path) -> None:
     assert "nested too deeply" in refusal(tmp_path, [{"messages": talk, "label": True}])
 
 
-def test_nulls_that_columns_fill_in_are_left_out(tmp_path: Path) -> None:
-    """Parquet gives all objects of a column the same keys; what is text is as its author wrote it."""
-    holes = {"type": "object", "properties": {"city": {"type": "string"}, "day": None}}
+def test_nulls_of_tools_and_arguments_stay_as_written(tmp_path: Path) -> None:
+    """The readers of columnar files have left out the nulls that an author did not write."""
+    holes = {"type": "object", "properties": {"city": {"type": "string", "default": None}}}
     tools = [{"type": "function", "function": {"name": "rain", "parameters": holes}}]
-    call = {"id": None, "function": {"name": "rain", "arguments": {"city": "Bonn", "day": None}}}
-    talk = [user("Rain?"), {"role": "assistant", "content": None, "tool_calls": [call]}]
-    _, rows = read(tmp_path, [{"messages": talk, "tools": tools, "label": True}])
-    assert rows[0].tools is not None
-    assert rows[0].tools[0]["function"]["parameters"]["properties"] == {"city": {"type": "string"}}
-    assert rows[0].completion[0]["tool_calls"][0]["function"]["arguments"] == {"city": "Bonn"}  # type: ignore[index]
-    call["function"] = {"name": "rain", "arguments": '{"day": null}'}
-    _, rows = read(tmp_path, [{"messages": talk, "tools": json.dumps(tools), "label": True}])
-    assert rows[0].tools == tools
-    assert rows[0].completion[0]["tool_calls"][0]["function"]["arguments"] == {"day": None}  # type: ignore[index]
+    for arguments in ({"city": "Bonn", "day": None}, '{"city": "Bonn", "day": null}'):
+        call = {"id": None, "function": {"name": "rain", "arguments": arguments}}
+        talk = [user("Rain?"), {"role": "assistant", "content": None, "tool_calls": [call]}]
+        given = tools if isinstance(arguments, dict) else json.dumps(tools)
+        _, rows = read(tmp_path, [{"messages": talk, "tools": given, "label": True}])
+        assert rows[0].tools == tools
+        answer: Any = rows[0].completion
+        assert answer[0]["tool_calls"][0]["function"]["arguments"] == {"city": "Bonn", "day": None}
+
+
+def test_a_message_of_reasoning_alone_needs_no_content(tmp_path: Path) -> None:
+    """As columnar files have it, where a content of null is a key that is not there."""
+    talk = [user("Why?"), {"role": "assistant", "reasoning_content": "Hm."}]
+    _, rows = read(tmp_path, [{"messages": talk, "label": True}])
+    assert rows[0].completion == [{**assistant(""), "reasoning_content": "Hm."}]
+
+
+THOUGHT = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "2 and 2"}]}
+SAID = {
+    "type": "message",
+    "id": "msg_1",
+    "role": "assistant",
+    "status": "completed",
+    "content": [{"type": "output_text", "text": "4", "annotations": []}],
+}
+
+
+@pytest.mark.parametrize("said", [SAID, {key: SAID[key] for key in ("type", "content")}])
+@pytest.mark.parametrize("as_text", [False, True])
+def test_items_of_openai_s_responses(tmp_path: Path, said: Any, as_text: bool) -> None:
+    items: Any = [THOUGHT, said]
+    record = {"prompt": "2 + 2?", "completion": json.dumps(items) if as_text else items, "label": True}
+    _, rows = read(tmp_path, [record])
+    assert rows[0].prompt == [user("2 + 2?")]
+    assert rows[0].completion == [{**assistant("4"), "reasoning_content": "2 and 2"}]
+
+
+def test_calls_among_items_of_openai_s_responses(tmp_path: Path) -> None:
+    call = {"type": "function_call", "call_id": "call_1", "name": "rain", "arguments": '{"city": "Bonn"}'}
+    items = [
+        user("Rain in Bonn?"),
+        {"type": "reasoning", "summary": [], "encrypted_content": "x"},
+        {"type": "message", "content": [{"type": "output_text", "text": "Hm."}]},
+        call,
+        {**call, "call_id": "call_2"},
+        {"type": "function_call_output", "call_id": "call_1", "output": "yes"},
+        {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "So."}], "summary": []},
+        SAID,
+    ]
+    _, rows = read(tmp_path, [{"messages": items, "label": True}])
+    assert rows[0].prompt == [
+        items[0],
+        {**assistant("Hm."), "tool_calls": [PARSED, {**PARSED, "id": "call_2"}]},
+        {"role": "tool", "content": "yes", "tool_call_id": "call_1"},
+    ]
+    assert rows[0].completion == [{**assistant("4"), "reasoning_content": "So."}]
+    record = {"messages": [*items, *items[1:]], "label": True}
+    assert set(opened(written(tmp_path, [record])).format.unread) <= {"messages[].id", "messages[].status"}
+    for last in ([THOUGHT], [THOUGHT, user("a")]):
+        message = refusal(tmp_path, [{"messages": [user("a"), SAID, *last], "label": True}])
+        assert "found no answer after the reasoning; expected the answer" in message
+
+
+def test_blocks_of_anthropic_s_messages(tmp_path: Path) -> None:
+    blocks = [
+        {"type": "thinking", "thinking": "Look.", "signature": "x"},
+        {"type": "text", "text": "Hm."},
+        {"type": "tool_use", "id": "call_1", "name": "rain", "input": {"city": "Bonn"}},
+    ]
+    result = {"type": "tool_result", "tool_use_id": "call_1", "content": [{"type": "text", "text": "yes"}]}
+    talk = [
+        user("Rain in Bonn?"),
+        {"role": "assistant", "content": blocks},
+        {"role": "user", "content": [result, {"type": "text", "text": "So?"}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "It rains."}]},
+    ]
+    _, rows = read(tmp_path, [{"messages": talk, "label": True}])
+    assert rows[0].prompt == [
+        talk[0],
+        {**assistant("Hm."), "tool_calls": [PARSED], "reasoning_content": "Look."},
+        {"role": "tool", "content": "yes", "tool_call_id": "call_1"},
+        user("So?"),
+    ]
+    assert rows[0].completion == [assistant("It rains.")]
+    message = refusal(tmp_path, [{"messages": [{"role": "user", "content": blocks}, SAID], "label": True}])
+    assert 'message 1 of "messages": a message of role "user" holds "thinking"; expected text' in message
+
+
+@pytest.mark.parametrize("name", ["rated.jsonl", "rated.csv"])
+def test_a_system_prompt_of_blocks(tmp_path: Path, name: str) -> None:
+    """Anthropic's; in a table as JSON text."""
+    blocks = [
+        {"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}},
+        {"type": "text", "text": "S"},
+    ]
+    given: Any = json.dumps(blocks) if name.endswith("csv") else blocks
+    _, rows = read(tmp_path, [{"prompt": "a", "completion": "b", "label": "1", "system": given}], name)
+    assert rows[0].prompt == [system("Be brief.\n\nS"), user("a")]
+    odd = [{"type": "image", "source": {}}]
+    message = refusal(tmp_path, [{"prompt": "a", "completion": "b", "label": "1", "system": odd}])
+    assert '"system" is a list; expected text' in message
+
+
+@pytest.mark.parametrize("nothing", ["[]", "", " [] ", "null"])
+def test_no_picture_in_a_table_is_no_picture(tmp_path: Path, nothing: str) -> None:
+    talk = json.dumps([user("a"), assistant("b")])
+    _, rows = read(tmp_path, [{"messages": talk, "label": "1", "images": nothing}], "rated.csv")
+    assert rows[0].prompt == [user("a")]
+
+
+def test_a_refusal_is_an_answer(tmp_path: Path) -> None:
+    said = {"role": "assistant", "content": None, "refusal": "I cannot."}
+    _, rows = read(tmp_path, [{"messages": [user("a"), said], "label": True}])
+    assert rows[0].completion == [assistant("I cannot.")]
+
+
+@pytest.mark.parametrize(
+    "asked", [{"messages": [user("a")]}, {"conversations": [{"from": "human", "value": "a"}]}]
+)
+@pytest.mark.parametrize("answer", ["b", assistant("b"), [assistant("b")]])
+def test_messages_that_only_ask_have_their_answer_beside(tmp_path: Path, asked: Any, answer: Any) -> None:
+    _, rows = read(tmp_path, [{**asked, "response": answer, "rating": 1}])
+    assert (rows[0].prompt, rows[0].completion) == ([user("a")], [assistant("b")])

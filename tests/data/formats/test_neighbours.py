@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.data.formats.reading import assistant, read, refusal, system, user
+from kto_tui.core.errors import UserError
+from kto_tui.data.load import open_dataset
+from kto_tui.data.rows import Columns
+from tests.data.formats.reading import assistant, read, refusal, system, user, written
 
 WEATHER = {
     "name": "get_weather",
@@ -270,3 +273,50 @@ def test_what_is_wrong_is_named(tmp_path: Path, record: Any, expected: str) -> N
 def test_what_belongs_to_the_prompt_is_read(tmp_path: Path, record: Any, prompt: Any) -> None:
     _, rows = read(tmp_path, [{**record, "rating": 1}])
     assert (rows[0].prompt, rows[0].completion) == (prompt, [assistant("b")])
+
+
+@pytest.mark.parametrize("number", [7, "c-7"])
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"question": "q", "answer": "r", "rating": 1},
+        {"prompt": "q", "completion": "r", "label": 1},
+        {"prompt": "q", "chosen": "r", "rejected": "x"},
+        {"query": "q", "response": "r", "rejected_response": "x"},
+    ],
+)
+def test_a_conversation_may_be_a_number_beside(tmp_path: Path, record: Any, number: Any) -> None:
+    _, with_number = read(tmp_path, [{"conversation": number, **record}])
+    assert with_number == read(tmp_path, [record])[1]
+
+
+def test_a_history_that_is_one_text_is_refused(tmp_path: Path) -> None:
+    """Who said what in it cannot be told, and most templates refuse two turns of a user."""
+    record = {"question": "q", "answer": "r", "rating": 1, "chat_history": "Human: a\nAI: b"}
+    assert refusal(tmp_path, [record]) == (
+        'rated.jsonl, row 1: "chat_history" holds "Human: a\\nAI: b"; expected pairs of text, question and'
+        " answer, or a list of messages"
+    )
+
+
+def test_a_rating_is_named_for_one_of_several_data_sets(tmp_path: Path) -> None:
+    scored = written(tmp_path, [{"prompt": "a", "completion": "b", "score": 1}], "a.jsonl")
+    tagged = written(tmp_path, [{"instruction": "a", "output": "b", "kto_tag": False}], "b.jsonl")
+    parts = open_dataset(f"{scored},{tagged}", Columns(label="score"))
+    assert [[row.label for row in part.rows()] for part in parts] == [[True], [False]]
+    with pytest.raises(UserError) as error:
+        open_dataset(f"{tagged},{scored}", Columns(label="stars"))
+    assert str(error.value) == (
+        f'{tagged}: no column "stars"; found instruction, output, kto_tag (choose one with --label-column)'
+    )
+
+
+def test_rejected_messages_that_part_early(tmp_path: Path) -> None:
+    """The prompt is what both have; what either says after it is its answer."""
+    talk = [user("q"), assistant("a"), user("More?"), assistant("b")]
+    worse = [user("q"), assistant("x"), user("More?"), assistant("y")]
+    _, rows = read(tmp_path, [{"messages": talk, "system": "S", "rejected_messages": worse}])
+    assert [row.prompt for row in rows] == [[system("S"), user("q")]] * 2
+    assert [row.completion for row in rows] == [talk[1:], worse[1:]]
+    message = refusal(tmp_path, [{"messages": talk, "rejected_messages": [user("other"), assistant("x")]}])
+    assert '"messages" and "rejected_messages" do not begin alike' in message

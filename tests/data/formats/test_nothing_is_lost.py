@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.data.formats.reading import assistant, read, refusal, user
+from tests.data.formats.reading import assistant, opened, read, refusal, system, user, written
 
 GOOD: dict[str, Any] = {"label": True}
 PAIR = {"chosen": "The a", "rejected": "The b"}
@@ -107,3 +107,143 @@ def test_an_answer_that_is_json_stays_the_text_it_is(tmp_path: Path, answer: str
 def test_a_system_prompt_beside_a_preference_belongs_to_it(tmp_path: Path, record: dict[str, Any]) -> None:
     _, rows = read(tmp_path, [{**record, "system": "S"}])
     assert [row.prompt for row in rows] == [[{"role": "system", "content": "S"}, user("q")]] * 2
+
+
+TEXT: dict[str, Any] = {"prompt": "p", "completion": "c", "label": True}
+TALK: dict[str, Any] = {"messages": [user("p"), assistant("c")], "label": True}
+JSON_CHAT = json.dumps([assistant("x")])
+
+
+@pytest.mark.parametrize("names", [("system", "system_prompt"), ("history", "chat_history")])
+def test_two_columns_for_one_thing_are_refused_where_they_differ(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    one, other = ("A", "B") if names[0] == "system" else ([["a", "b"]], [["c", "d"]])
+    assert refusal(tmp_path, [{**TEXT, names[0]: one, names[1]: other}]) == (
+        f'rated.jsonl, row 1: "{names[0]}" and "{names[1]}" hold different things, and one of them is read;'
+        " leave one empty, or write them as one"
+    )
+    for nothing in (one, "", " ", None):
+        _, (row,) = read(tmp_path, [{**TEXT, names[0]: nothing, names[1]: one}])
+        assert row.prompt == read(tmp_path, [{**TEXT, names[0]: one}])[1][0].prompt != [user("p")]
+
+
+def test_a_system_prompt_that_messages_overrule_is_known_to_be_unread(tmp_path: Path) -> None:
+    talk = {"messages": [system("inner"), *TALK["messages"]], "label": True}
+    assert opened(written(tmp_path, [{**talk, "system": "outer"}])).format.unread == ("system",)
+    assert opened(written(tmp_path, [{**talk, "system": "inner"}])).format.unread == ()
+
+
+CHATS: dict[str, dict[str, Any]] = {
+    "conversational": {"prompt": [user("p")], "completion": [assistant("c")], "label": True},
+    "pair": {"prompt": [user("p")], "chosen": [assistant("c")], "rejected": [assistant("d")]},
+    "alpaca": {"instruction": "p", "output": "c", "kto_tag": True},
+    "question": {"question": "p", "completion": "c", "label": True},
+}
+
+
+@pytest.mark.parametrize("form", CHATS)
+def test_what_comes_late_belongs_to_a_conversation(tmp_path: Path, form: str) -> None:
+    tool = {"type": "function", "function": {"name": "f"}}
+    more = {"system_prompt": "S", "history": [["a", "b"]], "tools": [tool]}
+    _, rows = read(tmp_path, [*[CHATS[form]] * 20, {**CHATS[form], **more}])
+    assert rows[0].prompt == [user("p")]
+    assert rows[-1].prompt == [system("S"), user("a"), assistant("b"), user("p")]
+    assert rows[-1].tools == [tool]
+
+
+def test_an_input_that_comes_late_is_joined_where_all_rows_are_chats(tmp_path: Path) -> None:
+    form = CHATS["question"]
+    _, rows = read(tmp_path, [*[form] * 20, {**form, "input": "x"}])
+    assert rows[-1].prompt == [user("p\nx")]
+    form = {**CHATS["alpaca"], "instruction": [user("p")]}
+    assert '"input" stands beside messages in "instruction"' in refusal(tmp_path, [{**form, "input": "x"}])
+
+
+@pytest.mark.parametrize(
+    ("form", "more", "said"),
+    [
+        (TEXT, {"tools": [{"name": "f"}]}, '"tools" belongs to a conversation, and the first rows are text'),
+        (TEXT, {"chat_template_kwargs": {"a": 1}}, '"chat_template_kwargs" belongs to a conversation'),
+        (TEXT, {"images": ["x.png"]}, '"images" holds more than text'),
+        (TEXT, {"input": "x"}, '"input" belongs to a conversation, and the first rows have none; put a row'),
+        (CHATS["pair"], {"input": "x"}, '"input" belongs to'),
+        (TALK, {"history": [["a", "b"]]}, '"history" belongs to a conversation'),
+    ],
+)
+def test_what_comes_late_and_has_no_place_is_refused(
+    tmp_path: Path, form: dict[str, Any], more: dict[str, Any], said: str
+) -> None:
+    empty = dict.fromkeys(more)
+    assert f"row 21: {said}" in refusal(tmp_path, [*[{**form, **empty}] * 20, {**form, **more}])
+
+
+def test_one_answer_that_looks_like_a_chat_is_text_among_text(tmp_path: Path) -> None:
+    chance = {**TEXT, "completion": JSON_CHAT}
+    name, rows = read(tmp_path, [chance, *[TEXT] * 25, chance])
+    assert name == "TRL unpaired, text"
+    assert [rows[0].completion, rows[-1].completion] == [JSON_CHAT, JSON_CHAT]
+    pair = {"prompt": "p", "chosen": "c", "rejected": "d"}
+    _, rows = read(tmp_path, [{**pair, "rejected": JSON_CHAT}, pair, pair])
+    assert (rows[1].prompt, rows[1].completion) == ("p", JSON_CHAT)
+    export = {"fields": {"prompt": "p", "response": "c"}, "responses": {"good": [{"value": "yes"}]}}
+    odd = {**export, "fields": {"prompt": "p", "response": JSON_CHAT}}
+    assert read(tmp_path, [export, odd, export])[1][1].completion == [assistant(JSON_CHAT)]
+
+
+def test_answers_of_which_most_are_chats_are_all_chats_or_refused(tmp_path: Path) -> None:
+    chat = {**TEXT, "completion": JSON_CHAT}
+    _, rows = read(tmp_path, [*[chat] * 20, TEXT])
+    assert [rows[0].completion, rows[-1].completion] == [[assistant("x")], [assistant("c")]]
+    assert rows[-1].prompt == [user("p")]
+    assert refusal(tmp_path, [*[chat] * 15, *[TEXT] * 5]) == (
+        'rated.jsonl: "completion" holds messages as JSON text in 15 of the first 20 rows, and other text in'
+        " the rest; write all of them as messages, or none"
+    )
+
+
+def test_a_prompt_that_is_a_chat_among_text_is_refused(tmp_path: Path) -> None:
+    late = {**TEXT, "prompt": json.dumps([user("p")])}
+    assert 'row 21: "prompt" holds messages as JSON text, and the first rows plain text' in refusal(
+        tmp_path, [*[TEXT] * 20, late]
+    )
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"prompt": "q", "output_A": "a", "output_B": "b", "label": 1},
+        {"input": {"messages": [user("q")]}, "preferred_output": "a", "non_preferred_output": "b"},
+    ],
+)
+def test_pictures_beside_a_preference_are_refused(tmp_path: Path, record: dict[str, Any]) -> None:
+    assert '"images" holds more than text' in refusal(tmp_path, [{**record, "images": ["x.png"]}])
+
+
+def test_messages_by_column_of_different_lengths_are_refused(tmp_path: Path) -> None:
+    talk = {"role": ["user", "assistant", "user"], "content": ["a", "b"]}
+    assert '"messages" is an object; expected a list of messages' in refusal(
+        tmp_path, [{"messages": talk, "label": True}]
+    )
+
+
+def test_the_answer_of_an_export_is_cut_to_the_answer(tmp_path: Path) -> None:
+    fields = {"prompt": "q", "response": [user("q"), assistant("a")]}
+    _, (row,) = read(tmp_path, [{"fields": fields, "responses": {"good": [{"value": "yes"}]}}])
+    assert (row.prompt, row.completion) == ([user("q")], [assistant("a")])
+
+
+@pytest.mark.parametrize(("outer", "inner"), [(["S"], []), ([], ["S"]), (["S"], ["S"])])
+def test_a_system_prompt_of_prompt_or_answer_counts(
+    tmp_path: Path, outer: list[str], inner: list[str]
+) -> None:
+    talk = [user("a"), assistant("b"), user("q")]
+    record = {
+        "prompt": [*map(system, outer), *talk],
+        "completion": [*map(system, inner), *talk, assistant("c")],
+    }
+    _, (row,) = read(tmp_path, [{**record, **GOOD}])
+    assert (row.prompt, row.completion) == ([system("S"), *talk], [assistant("c")])
+    record["completion"] = [system("T"), *talk, assistant("c")]
+    if outer:
+        assert "that is not the prompt" in refusal(tmp_path, [{**record, **GOOD}])

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from kto_tui.data.formats import UnexplainedScale
+from kto_tui.core.errors import UserError
+from kto_tui.data.formats import UnexplainedScale, UnratedError
+from kto_tui.data.formats.ratings import Judge, Judged
 from tests.data.formats.reading import assistant, opened, read, refusal, user, written
 
 
@@ -80,7 +82,6 @@ def test_a_scale_must_be_explained(tmp_path: Path, values: tuple[Any, ...], advi
         ((8, "4/5"), 'row 1: "rating" is 8; expected ratings out of 5'),
         (("3/2",), "is 3 out of 2"),
         (("maybe",), '"rating" is "maybe"; expected a number (desirable from --desirable-at-least 4 on)'),
-        ((None,), '"rating" is null; expected a number'),
         ((float("inf"),), '"rating" is Infinity; expected a number'),
         (("4 of 5 people",), '"rating" is "4 of 5 people"'),
         (("9" * 400,), '"rating" is "999'),
@@ -198,7 +199,135 @@ def test_thumbs_beside_a_threshold_are_known(
 ) -> None:
     rated = [{**form, "rating": value} for value in values]
     source = opened(written(tmp_path, rated), desirable_at_least=at_least)
-    assert not source.format.only_zero_one()
+    assert source.format.at_odds() == ""
     for record in rated:
         source.format.rows(record, "row")
-    assert source.format.only_zero_one() is expected
+    assert bool(source.format.at_odds()) is expected
+
+
+def test_what_nobody_rated_is_skipped(tmp_path: Path) -> None:
+    for values in ((1, None, 0), (1, "", 0), (1, float("nan"), 0)):
+        source = opened(written(tmp_path, stars(*values)))
+        assert ([row.label for row in source.rows()], source.unrated) == ([True, False], 1)
+    source = opened(written(tmp_path, stars(5, None, 1)), desirable_at_least=4)
+    assert ([row.label for row in source.rows()], source.unrated) == ([True, False], 1)
+
+
+@pytest.mark.parametrize("column", ["label", "kto_tag"])
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_null_label_of_a_training_file_is_a_mistake(tmp_path: Path, column: str, value: Any) -> None:
+    records = [{"instruction": "a", "output": "b", column: label} for label in (True, value)]
+    assert f'row 2: "{column}" is ' in refusal(tmp_path, records)
+
+
+def test_other_emojis_than_thumbs_are_no_rating_of_a_reaction(tmp_path: Path) -> None:
+    source = opened(written(tmp_path, stars("👍🏽", "🎉", ":-1:", ":tada:", "❤️", column="reaction")))
+    assert ([row.label for row in source.rows()], source.unrated) == ([True, False], 3)
+    assert 'row 2: "reaction" is "fine"' in refusal(tmp_path, stars("👍", "fine", column="reaction"))
+    assert 'row 2: "label" is "🎉"' in refusal(tmp_path, stars("👍", "🎉", column="label"))
+
+
+TRL = [{"prompt": "a", "completion": "b", "label": label} for label in (True, False)]
+
+
+def changing(first: list[Any], later: list[Any]) -> list[dict[str, Any]]:
+    """A file whose scale changes after all rows that its format is recognized from."""
+    return stars(*(first * 30)[:30], *later)
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "at_least", "expected"),
+    [
+        (
+            [5, 1, 3],
+            ["4/10"],
+            4,
+            "4 out of 10; expected ratings of one scale, and the first rows are rated 5",
+        ),
+        ([9, 1, 3], ["4/5"], 4, "4 out of 5; expected ratings of one scale, and a row before is rated 9"),
+        ([5, 1, 3], [8, "4/5"], 4, "4 out of 5; expected ratings of one scale, and a row before is rated 8"),
+        ([5, 1, 3], ["4/5", 8], 4, "8; expected ratings out of 5, as a row before has it"),
+        ([5, 1, 3], ["4/5", "6/8"], 4, "6 out of 8; expected ratings out of 5, as a row before has it"),
+        (["5/5", "1/5"], ["8/10"], 4, "8 out of 10; expected ratings out of 5, as the first rows have it"),
+        (["5/5", "1/5"], [8], 4, "8; expected ratings out of 5, as the first rows have it"),
+        ([0.1, 0.9], [80], 0.5, "80; expected ratings from 0 to 1, as the first rows have it"),
+        (
+            [10**400, 1],
+            ["4/5"],
+            4,
+            "4 out of 5; expected ratings of one scale, and a row before is rated 1000",
+        ),
+        ([10, 90], [0.9], 50, "0.9; expected whole numbers, as the first rows have it"),
+    ],
+)
+def test_a_scale_that_changes_is_told_at_each_reading(
+    tmp_path: Path, first: list[Any], later: list[Any], at_least: float, expected: str
+) -> None:
+    source = opened(written(tmp_path, changing(first, later)), desirable_at_least=at_least)
+    readings = []
+    for _ in range(2):
+        told: list[Exception] = []
+        readings.append(([row.label for row in source.rows(told.append)], [str(error) for error in told]))
+    assert readings[0] == readings[1]
+    assert [f'row {30 + len(later)}: "rating" is {expected}' in told for told in readings[0][1]] == [True]
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "at_least"),
+    [([5, 1, 3], ["4/5", 4], 4), ([9, 3], ["8/10"], 4), ([1, 2, 3], [40, 7], 4), ([0.5, 4.5], [0.9, 5], 4)],
+)
+def test_ratings_that_may_be_of_one_scale(
+    tmp_path: Path, first: list[Any], later: list[Any], at_least: float
+) -> None:
+    _, rows = read(tmp_path, changing(first, later), desirable_at_least=at_least)
+    assert len(rows) == 30 + len(later)
+
+
+def test_wording_of_a_threshold_above_the_scale(tmp_path: Path) -> None:
+    assert refusal(tmp_path, stars("3/4"), desirable_at_least=5).endswith(
+        '"rating" is 3 out of 4; expected ratings out of 5 or more, since --desirable-at-least is that'
+    )
+    assert refusal(tmp_path, stars("7/5"), desirable_at_least=4).endswith(
+        '"rating" is 7 out of 5; expected at most 5'
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ((0, 0), ""),
+        (("1/5", "1/5"), ""),
+        ((1, 1, 4), ""),
+        (
+            (1, 1),
+            'all ratings are 1, and --desirable-at-least 4 makes every row undesirable; write them as "1/5"',
+        ),
+        (
+            (1, 0),
+            "all ratings are 0 or 1, and --desirable-at-least 4 makes every row undesirable; leave it out",
+        ),
+        ((0.2, 0.9), "all ratings are from 0 to 1, and --desirable-at-least 4 makes every row undesirable; "),
+    ],
+)
+def test_a_threshold_of_another_scale(tmp_path: Path, values: tuple[Any, ...], expected: str) -> None:
+    known = opened(written(tmp_path, stars(*values)), desirable_at_least=4).format
+    for record in stars(*values):
+        known.rows(record, "row")
+    assert isinstance(known, Judged)
+    assert known.at_odds().startswith(expected)
+    assert bool(known.at_odds()) is bool(expected)
+
+
+def test_records_without_a_rating_beside_rated_ones(tmp_path: Path) -> None:
+    source = opened(written(tmp_path, [*stars(1, 0), {"prompt": "a", "response": "b"}]))
+    assert ([row.label for row in source.rows()], source.unrated) == ([True, False], 1)
+    assert 'no column "label"' in refusal(tmp_path, [*TRL, {"prompt": "a", "completion": "b"}])
+
+
+def test_a_record_that_lacks_its_rating(tmp_path: Path) -> None:
+    judge = Judge("rating", None, [1, 0])
+    with pytest.raises(UnratedError, match='row 3: no rating in "rating"'):
+        judge.of_record({"prompt": "a"}, "row 3")
+    for column, seen in (("label", [True]), ("kto_tag", [True]), ("grade", [])):
+        with pytest.raises(UserError, match=f'row 3: no column "{column}"; found prompt'):
+            Judge(column, None, seen).of_record({"prompt": "a"}, "row 3")

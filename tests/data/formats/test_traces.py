@@ -46,6 +46,8 @@ def langfuse(value: Any, kind: str = "NUMERIC", text: str | None = None, **more:
         ((0, "BOOLEAN", "False"), False),
         ((None, "CATEGORICAL", "good"), True),
         ((2, "CATEGORICAL", "bad"), False),
+        (("good", "CATEGORICAL"), True),
+        ((0, "TEXT", "good"), True),
     ],
 )
 def test_langfuse(tmp_path: Path, score: tuple[Any, ...], label: bool) -> None:
@@ -278,3 +280,286 @@ def test_traces_without_any_score(tmp_path: Path) -> None:
     source = opened(written(tmp_path, [langfuse(1, scores=[])] * 30))
     assert list(source.rows()) == []
     assert source.unrated == 30
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "sea", "arguments": '{"depth": 9}'}}
+CALLED: dict[str, Any] = {"role": "assistant", "content": "", "tool_calls": [CALL]}
+TOLD = {"role": "tool", "tool_call_id": "c1", "content": "cod"}
+SEEN = [
+    {
+        **CALLED,
+        "tool_calls": [{**CALL, "function": {"name": "sea", "arguments": {"depth": 9}}}],
+    },
+    TOLD,
+]
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "prompt"),
+    [
+        (ASKED, [CALLED, TOLD, assistant("Cod.")], [*ASKED, *SEEN]),
+        (ASKED, {"messages": [*ASKED, CALLED, TOLD, assistant("Cod.")]}, [*ASKED, *SEEN]),
+        (ASKED, [*ASKED[1:], CALLED, TOLD, assistant("Cod.")], [*ASKED, *SEEN]),
+        (ASKED, [ASKED[1], assistant("Cod.")], ASKED),
+        ("Name a fish.", [*ASKED, assistant("Cod.")], ASKED),
+        (
+            "Name a fish.",
+            [user("Hi"), assistant("Ho"), user("Name a fish."), assistant("Cod.")],
+            [user("Hi"), assistant("Ho"), user("Name a fish.")],
+        ),
+        ([*ASKED, CALLED], [CALLED, TOLD, assistant("Cod.")], [*ASKED, *SEEN]),
+    ],
+)
+def test_what_the_model_saw_before_its_answer_is_of_the_prompt(
+    tmp_path: Path, given: Any, said: Any, prompt: Any
+) -> None:
+    _, rows = read(tmp_path, [langfuse(1, input=given, output=said)])
+    assert (rows[0].prompt, rows[0].completion) == (prompt, [assistant("Cod.")])
+
+
+def test_arguments_as_langchain_has_them(tmp_path: Path) -> None:
+    call = {"type": "tool_call", "id": "c1", "name": "sea", "args": {"depth": 9}}
+    _, rows = read(tmp_path, [langfuse(1, output={"type": "ai", "content": "", "tool_calls": [call]})])
+    assert rows[0].completion == SEEN[:1]
+
+
+def test_an_output_that_is_another_conversation(tmp_path: Path) -> None:
+    said = [system("You help."), user("Be brief. Name a fish."), assistant("Cod.")]
+    records = [langfuse(1, input={"question": "Name a fish."}, output=said)]
+    assert refusal(tmp_path, records) == (
+        'rated.jsonl, row 1: "output" begins with a message of role "system" that is not the prompt in'
+        ' "input"; if all of that conversation is to be used, say so with --prompt-column output'
+    )
+    _, rows = read(tmp_path, records, prompt="output")
+    assert (rows[0].prompt, rows[0].completion) == (said[:2], said[2:])
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {**CALLED, "content": None, "reasoning_content": "Hm."},
+        {"content": "", "tool_calls": [CALL], "reasoning_content": "Hm.", "usage": {"n": 1}},
+        {"tool_calls": [CALL], "reasoning_content": "Hm."},
+        {"type": "ai", "content": "", "tool_calls": [CALL], "reasoning_content": "Hm."},
+        {
+            "type": "AIMessageChunk",
+            "content": "",
+            "additional_kwargs": {"tool_calls": [CALL], "reasoning_content": "Hm."},
+        },
+        [TOLD, {"role": "assistant", "content": None, "tool_calls": [CALL], "reasoning_content": "Hm."}],
+        {
+            "generations": [
+                [
+                    {
+                        "text": "",
+                        "type": "ChatGeneration",
+                        "message": {
+                            "lc": 1,
+                            "type": "constructor",
+                            "id": ["langchain", "schema", "messages", "AIMessageChunk"],
+                            "kwargs": {
+                                "content": "",
+                                "additional_kwargs": {"tool_calls": [CALL], "reasoning_content": "Hm."},
+                            },
+                        },
+                    }
+                ]
+            ]
+        },
+    ],
+)
+def test_what_is_rated_keeps_its_calls_and_its_reasoning(tmp_path: Path, said: Any) -> None:
+    _, rows = read(tmp_path, [langfuse(1, output=said)])
+    assert rows[0].completion == [{**SEEN[0], "reasoning_content": "Hm."}]
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        ({"content": "Cod.", "reasoning_content": "Hm."}, {**assistant("Cod."), "reasoning_content": "Hm."}),
+        ({"content": [{"type": "text", "text": "C"}, {"type": "text", "text": "od."}]}, assistant("Cod.")),
+        ([{"type": "text", "text": "Cod."}], assistant("Cod.")),
+        ({"text": "Cod.", "message": assistant("Cod.")}, assistant("Cod.")),
+        ({"answer": "Cod.", "messages": [*ASKED, assistant("Cod.")]}, assistant("Cod.")),
+        ({"text": "Cod.", "message": {"content": [{"type": "text", "text": "Cod."}]}}, assistant("Cod.")),
+    ],
+)
+def test_messages_without_a_role(tmp_path: Path, said: Any, answer: Any) -> None:
+    _, rows = read(tmp_path, [langfuse(1, output=said)])
+    assert rows[0].completion == [answer]
+
+
+@pytest.mark.parametrize(
+    ("said", "names"),
+    [
+        ({"text": "Cod.", "result": "Cow."}, "text, result"),
+        ({"answer": "Cow.", "messages": [*ASKED, assistant("Cod.")]}, "messages, answer"),
+        ({"content": "Cod.", "reasoning_content": "Hm.", "text": "Cow."}, "content, text"),
+        ({"text": "Cod.", "result": "Cow.", "value": "Cod."}, "text, result, value"),
+    ],
+)
+def test_an_output_of_several_texts_must_be_chosen_from(tmp_path: Path, said: Any, names: str) -> None:
+    first = names.partition(",")[0]
+    assert refusal(tmp_path, [langfuse(1, output=said)]) == (
+        f'rated.jsonl, row 1: "output" holds {names}, each with a text of its own; choose the answer with'
+        f" --completion-column output.{first}"
+    )
+    _, rows = read(tmp_path, [langfuse(1, output=said)], completion=f"output.{first}")
+    assert rows[0].completion == [assistant("Cod.")]
+
+
+def test_an_output_that_holds_no_or_many_answers(tmp_path: Path) -> None:
+    assert refusal(tmp_path, [langfuse(1, output={"reply": "Cod.", "n": 2})]) == (
+        'rated.jsonl, row 1: "output" holds reply, n; choose the answer in it with --completion-column'
+        " output.NAME"
+    )
+    choices = {"choices": [{"message": assistant("Cod.")}, {"message": assistant("Cow.")}]}
+    assert refusal(tmp_path, [langfuse(1, output=choices)]) == (
+        'rated.jsonl, row 1: "output.choices" holds 2 answers; expected the one that was rated'
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<truncated due to size exceeding limit>",
+        "See @@@langfuseMedia:type=image/png|id=1|source=bytes@@@",
+        "weave:///team/project/object/answer:abc",
+    ],
+)
+def test_what_the_export_left_out_is_no_text(tmp_path: Path, text: str) -> None:
+    for record in (langfuse(1, output=text), langfuse(1, input=[user(text)])):
+        assert "where the export left something out; remove the row" in refusal(tmp_path, [record])
+
+
+def test_what_is_not_read_is_listed(tmp_path: Path) -> None:
+    given = {"question": "Name a fish.", "context": "Sea.", "model": "m", "history": [["Hi", "Ho"]]}
+    record = langfuse(1, input=given, output={"answer": "Cod.", "sources": ["a"], "id": "1"})
+    source = opened(written(tmp_path, [record]), prompt="input.question")
+    assert source.format.unread == ("input.context", "output.sources", "id", "timestamp", "name", "metadata")
+    assert opened(written(tmp_path, [langfuse(1)])).format.unread == ("id", "timestamp", "name", "metadata")
+
+
+def test_functions_of_the_older_api(tmp_path: Path) -> None:
+    _, rows = read(tmp_path, [langfuse(1, input={"messages": ASKED, "functions": [{"name": "f"}]})])
+    assert rows[0].tools == [{"type": "function", "function": {"name": "f"}}]
+
+
+@pytest.mark.parametrize("other", ["🎉", "❤️", ":tada:"])
+def test_other_emojis_are_no_rating(tmp_path: Path, other: str) -> None:
+    flat = "summary.weave.feedback.wandb.reaction.1.payload.emoji"
+    calls = [{"inputs.question": "q", "output": "a", flat: emoji} for emoji in ("👍", other, "👎")]
+    source = opened(written(tmp_path, calls))
+    assert ([row.label for row in source.rows()], source.unrated) == ([True, False], 1)
+
+
+def test_categories_of_langsmith_are_counted(tmp_path: Path) -> None:
+    run = {"inputs": {"question": "q"}, "outputs": {"output": "a"}}
+    stats = [{"good": 2, "bad": 1}, {"bad": 1}, {"good": 1, "bad": 1}, {}]
+    records = [{**run, "feedback_stats": {"user_score": {"n": 3, "avg": None, "values": s}}} for s in stats]
+    records.append({**run, "feedback": [{"key": "user_score", "score": None, "value": "good"}]})
+    source = opened(written(tmp_path, records))
+    assert [row.label for row in source.rows()] == [True, False, True]
+    assert (source.unrated, source.tied) == (1, 1)
+
+
+def test_mlflow(tmp_path: Path) -> None:
+    """As `search_traces` gives them; what was overridden or expected is no rating."""
+
+    def found(value: Any, **more: Any) -> dict[str, Any]:
+        return {"assessment_name": "user_feedback", "feedback": {"value": value}, "valid": True, **more}
+
+    said = {"choices": [{"index": 0, "message": assistant("Cod.")}]}
+    trace = {"trace_id": "1", "state": "OK", "request": {"messages": ASKED}, "response": said, "spans": []}
+    wanted = {"assessment_name": "user_feedback", "expectation": {"value": False}}
+    records = [
+        {**trace, "assessments": [found(True), found(False, valid=False), wanted]},
+        {**trace, "assessments": [found(False)]},
+        {**trace, "assessments": []},
+    ]
+    source = opened(written(tmp_path, records))
+    rows = list(source.rows())
+    assert source.format.name == "trace export (score: user_feedback)"
+    assert ([row.label for row in rows], source.unrated) == ([True, False], 1)
+    assert (rows[0].prompt, rows[0].completion) == (ASKED, [assistant("Cod.")])
+
+
+def test_helicone(tmp_path: Path) -> None:
+    said = {"choices": [{"index": 0, "message": assistant("Cod.")}]}
+    record = {"request_id": "1", "request_body": {"messages": ASKED, "model": "m"}, "response_body": said}
+    scores = {"helicone-score-feedback": {"value": 0, "valueType": "boolean"}}
+    _, rows = read(tmp_path, [{**record, "scores": scores}], label="helicone-score-feedback")
+    assert (rows[0].prompt, rows[0].completion, rows[0].label) == (ASKED, [assistant("Cod.")], False)
+
+
+def test_request_and_response_may_be_of_anything(tmp_path: Path) -> None:
+    assert "known formats" in refusal(tmp_path, [{"request": "GET /", "response": "200", "quality": "good"}])
+
+
+def test_the_number_of_a_category_is_no_rating(tmp_path: Path) -> None:
+    for kind in ("CATEGORICAL", "TEXT"):
+        assert f'"user-feedback" is "{kind} 0"' in refusal(tmp_path, [langfuse(0, kind)])
+
+
+def test_a_correction_is_no_rating(tmp_path: Path) -> None:
+    record = langfuse(1)
+    record["scores"].append(
+        {**record["scores"][0], "dataType": "CORRECTION", "value": 0, "stringValue": "Cow."}
+    )
+    _, rows = read(tmp_path, [record])
+    assert rows[0].label is True
+
+
+@pytest.mark.parametrize(
+    "rated",
+    [
+        {"feedback_scores": [{"name": "user_feedback", "value": 1.0, "source": "sdk", "reason": None}]},
+        {"feedback": {"thumb": "up", "comment": "Nice"}},
+    ],
+)
+def test_other_places_of_a_rating(tmp_path: Path, rated: dict[str, Any]) -> None:
+    _, rows = read(tmp_path, [{"id": "1", "input": {"messages": ASKED}, "output": "Cod.", **rated}])
+    assert (rows[0].prompt, rows[0].completion, rows[0].label) == (ASKED, [assistant("Cod.")], True)
+
+
+def test_phoenix(tmp_path: Path) -> None:
+    """A table of spans, with an annotation joined to it."""
+    said = json.dumps({"choices": [{"index": 0, "message": assistant("Cod.")}]})
+    record = {"attributes.input.value": json.dumps({"messages": ASKED, "model": "m"}), "correct": "correct"}
+    _, rows = read(tmp_path, [{**record, "attributes.output.value": said}], label="correct")
+    assert (rows[0].prompt, rows[0].completion, rows[0].label) == (ASKED, [assistant("Cod.")], True)
+
+
+def test_a_response_of_openai(tmp_path: Path) -> None:
+    message = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Cod."}]}
+    said = {
+        "object": "response",
+        "output": [message],
+        "text": {"format": {"type": "text"}},
+        "usage": {"n": 1},
+    }
+    _, rows = read(tmp_path, [langfuse(1, output=said)])
+    assert rows[0].completion == [assistant("Cod.")]
+
+
+@pytest.mark.parametrize("part", ["input", "output"])
+def test_objects_as_python_prints_them(tmp_path: Path, part: str) -> None:
+    record = {"input": "q", "output": "a", "scores": json.dumps({"user-feedback": 1})}
+    record[part] = str({"model": "m", "messages": ASKED})
+    assert f'"{part}" holds an object as Python prints it; expected JSON' in refusal(
+        tmp_path, [record], "calls.csv"
+    )
+
+
+def test_annotations_in_a_table_of_weave(tmp_path: Path) -> None:
+    column = "summary.weave.feedback.wandb.annotation.correct.payload.value"
+    calls = [{"inputs.question": "q", "output": "a", column: value} for value in ("True", "False", "")]
+    assert "with --label-column wandb.annotation.correct" in refusal(tmp_path, calls, "a.csv")
+    source = opened(written(tmp_path, calls, "b.csv"), label="wandb.annotation.correct")
+    assert ([row.label for row in source.rows()], source.unrated) == ([True, False], 1)
+
+
+def test_an_empty_output_beside_a_text(tmp_path: Path) -> None:
+    assert "each with a text of its own" in refusal(
+        tmp_path, [langfuse(1, output={"choices": [[]], "text": "Cod."})]
+    )

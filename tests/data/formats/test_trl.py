@@ -189,6 +189,9 @@ def test_a_system_prompt_of_either_column_counts(tmp_path: Path) -> None:
 def test_a_prompt_that_is_named_wins_over_the_conversations(tmp_path: Path) -> None:
     record = {"mine": "Which?", "chosen": [SKY, BLUE], "rejected": [SKY, GREEN]}
     assert both(read(tmp_path, [record], prompt="mine")[1]) == ([user("Which?")], [BLUE], [GREEN])
+    brief = system("Be brief.")
+    record = {"mine": "Which?", "chosen": [brief, SKY, BLUE], "rejected": [brief, SKY, GREEN]}
+    assert both(read(tmp_path, [record], prompt="mine")[1])[0] == [brief, user("Which?")]
 
 
 @pytest.mark.parametrize("name", ["rated.jsonl", "rated.csv"])
@@ -283,3 +286,81 @@ def test_a_column_is_not_named_in_vain(tmp_path: Path, record: Any, named: Any, 
 )
 def test_what_is_not_read_is_known(tmp_path: Path, record: Any, unread: tuple[str, ...]) -> None:
     assert opened(written(tmp_path, [record])).format.unread == unread
+
+
+@pytest.mark.parametrize("prompt", [{}, {"prompt": "What color is the sky?"}, {"question": [SKY]}])
+@pytest.mark.parametrize("begun", [[SKY], [system("Be brief."), SKY]])
+def test_one_answer_holds_the_whole_conversation(tmp_path: Path, prompt: Any, begun: list[Any]) -> None:
+    for chosen, rejected in (([*begun, BLUE], [GREEN]), ([BLUE], [*begun, GREEN])):
+        _, rows = read(tmp_path, [{**prompt, "chosen": chosen, "rejected": rejected}])
+        assert both(rows) == (begun, [BLUE], [GREEN])
+    _, rows = read(tmp_path, [{"prompt": "x", "chosen": "It is blue.", "rejected": [*begun, GREEN]}])
+    assert both(rows) == (begun, [BLUE], [GREEN])
+
+
+def test_where_an_answer_of_several_messages_begins_is_not_guessed(tmp_path: Path) -> None:
+    called = [
+        SKY,
+        {"role": "assistant", "tool_calls": [{"name": "look"}]},
+        {"role": "tool", "content": "blue"},
+    ]
+    message = refusal(tmp_path, [{"prompt": [SKY], "chosen": [GREEN], "rejected": [*called, BLUE]}])
+    assert '"rejected" holds a whole conversation and "chosen" an answer alone' in message
+
+
+def test_turns_before_a_whole_conversation_are_kept(tmp_path: Path) -> None:
+    whole = {"chosen": [SKY, BLUE], "rejected": [SKY, GREEN]}
+    before = [user("Hi"), assistant("Ho")]
+    for asked in ({"prompt": [*before, SKY]}, {"prompt": SKY["content"], "history": [["Hi", "Ho"]]}):
+        assert both(read(tmp_path, [{**asked, **whole}])[1])[0] == [*before, SKY]
+    message = refusal(tmp_path, [{"prompt": [user("Other?")], **whole}])
+    assert 'that "chosen" and "rejected" begin with is not that of "prompt"' in message
+
+
+@pytest.mark.parametrize(
+    ("asked", "unread"),
+    [
+        ({"prompt": "In a storm. What color is the sky?"}, ("prompt",)),
+        ({"prompt": " What color is the sky?"}, ()),
+        ({"instruction": "What color", "input": "has Mars"}, ("input",)),
+    ],
+)
+def test_a_prompt_that_a_conversation_does_not_hold_is_known(
+    tmp_path: Path, asked: Any, unread: tuple[str, ...]
+) -> None:
+    record = {**asked, "chosen": [SKY, BLUE], "rejected": [SKY, GREEN]}
+    assert opened(written(tmp_path, [record])).format.unread == unread
+    assert opened(written(tmp_path, [{**record, "chosen": [BLUE]}])).format.unread == unread
+
+
+def test_answers_of_hh_that_repeat_their_prompt(tmp_path: Path) -> None:
+    asked = "\n\nHuman: Blue?\n\nAssistant:"
+    record = {"prompt": asked, "chosen": f"{asked} Yes.", "rejected": " No."}
+    assert both(read(tmp_path, [record])[1]) == (asked, " Yes.", " No.")
+
+
+@pytest.mark.parametrize("prompt", ["prompt", "instruction"])
+def test_pairs_of_argilla_and_axolotl(tmp_path: Path, prompt: str) -> None:
+    record = {prompt: "Blue?", "chosen_response": "Yes.", "rejected_response": "No.", "chosen_avg_rating": 5}
+    chat = prompt == "instruction"
+    expected = (
+        ([user("Blue?")], [assistant("Yes.")], [assistant("No.")]) if chat else ("Blue?", "Yes.", "No.")
+    )
+    name, rows = read(tmp_path, [record])
+    assert name == f"pairs (chosen_response, rejected_response), {'conversational' if chat else 'text'}"
+    assert both(rows) == expected
+    _, rows = read(tmp_path, [{**record, "system": "S"}])
+    assert rows[0].prompt == [system("S"), user("Blue?")]
+
+
+@pytest.mark.parametrize("better", ["accepted", "preferred"])
+def test_pairs_by_other_names(tmp_path: Path, better: str) -> None:
+    name, rows = read(tmp_path, [{"prompt": "Blue?", better: "Yes.", "rejected": "No."}])
+    assert name == f"pairs ({better}, rejected), text"
+    assert both(rows) == ("Blue?", "Yes.", "No.")
+
+
+@pytest.mark.parametrize("sides", [("response_1", "response_2"), ("human_ref_A", "human_ref_B")])
+def test_two_answers_of_which_none_is_better_are_asked_about(tmp_path: Path, sides: tuple[str, str]) -> None:
+    message = refusal(tmp_path, [{"question": "q", **dict.fromkeys(sides, "a"), "labels": 1}])
+    assert f"(write the better of {sides[0]} and {sides[1]} as chosen, the worse as rejected)" in message

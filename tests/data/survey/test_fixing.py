@@ -1,11 +1,15 @@
 """Reading data sets whole, and writing what is worth keeping of them."""
 
 import json
+import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import example, given, settings
 
 from kto_tui.core.config import RunConfig
 from kto_tui.core.errors import UserError
@@ -15,6 +19,7 @@ from kto_tui.data.rows import Columns, Row
 from kto_tui.data.survey.checking import Checked, check
 from kto_tui.data.survey.fixing import write_fixed
 from kto_tui.data.survey.reading import DataSets, Lengths
+from tests.data.files.writing import written
 
 
 def write(path: Path, records: Sequence[Any]) -> Path:
@@ -67,33 +72,72 @@ def test_what_is_left_out_is_told_and_the_rest_is_read_back(tmp_path: Path) -> N
     }
 
 
-def test_bad_rows_are_counted_and_the_first_twenty_told(tmp_path: Path) -> None:
-    records = [rated("q", "a", False), *[rated(f"q{n}", "a", "maybe") for n in range(700)], rated("z", "a")]
+def test_bad_rows_are_counted_and_the_first_of_each_reason_told(tmp_path: Path) -> None:
+    maybe = [rated(f"q{n}", "a", "maybe") for n in range(700)]
+    records = [rated("q", "a", False), *maybe, rated("z", "a"), rated("y", 5)]
     checked = run(write(tmp_path / "a.jsonl", records))
     bad = checked.bad["train"]
-    assert (bad.count, len(bad.first), checked.errors) == (700, 20, True)
+    assert (bad.count, len(bad.first), checked.errors) == (701, 6, True)
     assert bad.first[0].startswith(f"{tmp_path}/a.jsonl, row 2:")
     report = checked.reports["train"]
     assert (report.desirable, report.undesirable) == (1, 1)
-    assert report.dropped == {'"label" is "maybe"': 700}
+    assert report.dropped == {'"label" is "maybe"': 700, '"completion" is 5': 1}
+    assert bad.first[-1].startswith(f"{tmp_path}/a.jsonl, row 703:")
 
 
-def test_conversations_tools_and_pairs_are_read_back_alike(tmp_path: Path) -> None:
-    tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
-    chat = {
-        "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}],
-        "label": True,
-        "tools": [tool],
+TEXT = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=5)
+# As people write them: with nulls that say something, and with keys that others lack.
+VALUES = st.dictionaries(st.sampled_from("abc"), st.none() | TEXT).map(lambda held: {"always": "x", **held})
+
+
+def talks(tool: Any, arguments: Any) -> dict[str, list[Any]]:
+    """A conversation in which a tool is called, in several of the formats that are read."""
+    call = {"id": "1", "function": {"name": "f", "arguments": arguments}}
+    calls = {"role": "assistant", "content": None, "tool_calls": [call]}
+    asked = [{"role": "user", "content": "q"}, calls, {"role": "tool", "content": "r", "name": "f"}]
+    said = [{"role": "assistant", "content": "a"}]
+    tools = [{"type": "function", "function": {"name": "f", "parameters": tool}}]
+    turns = [{"from": "human", "value": "q"}, {"from": "function_call", "value": json.dumps(call)}]
+    pair = {"chosen": said, "rejected": [calls], "tools": tools}
+    return {
+        "messages": [{"messages": asked + said, "label": True, "tools": tools}],
+        "calls": [{"prompt": asked[:1], "completion": [calls], "label": False, "tools": json.dumps(tools)}],
+        "sharegpt": [{"conversations": turns, "kto_tag": True, "tools": json.dumps([tools[0]["function"]])}],
+        "pairs": [{"prompt": asked, **pair}, {"prompt": asked[:1], **pair, "tools": None}],
+        "preferences": [
+            {
+                "input": {"messages": asked, "tools": tools},
+                "preferred_output": said,
+                "non_preferred_output": [calls],
+            }
+        ],
+        "traces": [{"input": {"messages": asked, "tools": tools}, "output": calls, "feedback": "👍"}],
     }
-    pair = {"prompt": "p", "chosen": "good", "rejected": "bad"}
-    for name, record in (("chat", chat), ("pair", pair)):
-        source, target = write(tmp_path / f"{name}.jsonl", [record]), tmp_path / f"{name}-fixed.jsonl"
-        run(source, fix=target)
-        content = [
-            [(r.prompt, r.completion, r.label, r.tools) for r in load_rows(str(path), Columns())]
-            for path in (source, target)
-        ]
-        assert content[0] == content[1]
+
+
+def contents(path: Path) -> list[Any]:
+    return [(row.prompt, row.completion, row.label, row.tools) for row in load_rows(str(path), Columns())]
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl", "parquet", "arrow"])
+@given(tools=st.lists(VALUES, min_size=2, max_size=2), arguments=st.lists(VALUES, min_size=2, max_size=2))
+@example([{"a": None}, {"b": "x"}], [{"a": None}, {"b": "x"}])
+@settings(max_examples=5, deadline=None)
+def test_a_fixed_file_trains_as_its_source(kind: str, tools: list[Any], arguments: list[Any]) -> None:
+    both = [talks(*pair) for pair in zip(tools, arguments, strict=True)]
+    for name in both[0]:
+        with tempfile.TemporaryDirectory() as folder:
+            source, target = Path(folder, f"{name}.{kind}"), Path(folder, "fixed.jsonl")
+            source.write_bytes(written(kind, both[0][name] + both[1][name]))
+            run(source, fix=target)
+            rows = contents(source)
+            assert contents(target) == [row for place, row in enumerate(rows) if row not in rows[:place]]
+
+
+def test_nulls_that_were_written_are_trained_on(tmp_path: Path) -> None:
+    for name, records in talks({"default": None}, {"given": None}).items():
+        rows = str(contents(write(tmp_path / f"{name}.jsonl", records)))
+        assert ("'default': None" in rows, "'given': None" in rows) == (True, True), name
 
 
 def test_each_row_once_whatever_the_weight(tmp_path: Path) -> None:
@@ -131,8 +175,13 @@ def test_a_threshold_that_is_for_another_data_set(tmp_path: Path) -> None:
     stars = write(tmp_path / "s.jsonl", [rated(f"q{n}", "a", n % 5 + 1) for n in range(10)])
     votes = write(tmp_path / "v.jsonl", [rated(f"r{n}", "a", n % 2) for n in range(10)])
     config = RunConfig(dataset=f"{stars},{votes}", desirable_at_least=4)
-    with pytest.raises(UserError, match=r"v\.jsonl: all ratings are 0 or 1, and --desirable-at-least 4"):
-        check(config, lambda _: None)
+    checked = check(config, lambda _: None, fix=tmp_path / "b.jsonl")
+    worst = checked.reports["train"].findings[0]
+    assert (worst.kind, worst.severity) == ("misjudged", "error")
+    assert "v.jsonl: all ratings are 0 or 1, and --desirable-at-least 4" in worst.message
+    assert [source.rows for source in checked.reports["train"].sources] == [10, 10]
+    assert "nothing was written" in checked.not_written
+    assert not (tmp_path / "b.jsonl").exists()
 
 
 def test_a_data_set_of_one_class_among_others_is_named(tmp_path: Path) -> None:
@@ -194,15 +243,45 @@ def test_nothing_is_left_behind_where_it_fails(tmp_path: Path) -> None:
     write(source, [rated("q", "a")])
     with pytest.raises(UserError, match="2 rows when they were checked, 1 now"):
         write_fixed(tmp_path / "b.jsonl", data, reading, 8)
-    with pytest.raises(UserError, match="no row is left"):
-        run(write(tmp_path / "c.jsonl", [rated("q", "a"), rated("q", "a", False)]), fix=tmp_path / "b.jsonl")
+    torn = write(tmp_path / "c.jsonl", [rated("q", "a"), rated("q", "a", False)])
+    checked = run(torn, fix=tmp_path / "b.jsonl")
+    assert "no row is left" in checked.not_written
+    assert (checked.errors, checked.reports["train"].desirable) == (True, 1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "c.jsonl"]
 
 
 def test_a_place_that_takes_nothing(tmp_path: Path) -> None:
     source = write(tmp_path / "a.jsonl", [rated("q", "a")])
-    with pytest.raises(UserError, match="cannot be written: File name too long"):
-        run(source, fix=tmp_path / ("b" * 249 + ".jsonl"))
+    checked = run(source, fix=tmp_path / ("b" * 249 + ".jsonl"))
+    assert "cannot be written: File name too long" in checked.not_written
+    assert checked.reports["train"].desirable == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="this user may write everywhere")
+def test_a_folder_that_takes_nothing_is_told_before_reading(tmp_path: Path) -> None:
+    source, closed = write(tmp_path / "a.jsonl", [rated("q", "a")]), tmp_path / "closed"
+    closed.mkdir(mode=0o555)
+    with pytest.raises(UserError, match="nothing can be written in the folder"):
+        run(source, fix=closed / "b.jsonl")
+
+
+def test_a_fixed_file_does_not_join_the_data_it_is_made_of(tmp_path: Path) -> None:
+    folder = tmp_path / "rows"
+    (folder / "below").mkdir(parents=True)
+    write(folder / "a.jsonl", [rated("q", "a")])
+    for target in (folder / "b.jsonl", folder / "below" / ".." / "below" / "b.jsonl"):
+        with pytest.raises(UserError, match="it would lie among the data"):
+            run(f"{folder}=2", fix=target)
+    assert run(folder, fix=tmp_path / "b.jsonl").fixed is not None
+
+
+def test_a_file_that_would_be_read_in_another_way_is_not_written(tmp_path: Path) -> None:
+    """Without the repeats, most answers look like chats; among the first rows of the source none do."""
+    chats = [rated(f"q{n}", '[{"role": "assistant", "content": "x"}]', n % 2 == 0) for n in range(9)]
+    source = write(tmp_path / "a.jsonl", [*[rated("q", "text")] * 20, *chats])
+    checked = run(source, fix=tmp_path / "b.jsonl")
+    assert "nothing was written, since it could not be read back (row 1)" in checked.not_written
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
 
 
 def test_leaks_into_the_evaluation(tmp_path: Path) -> None:

@@ -1,0 +1,111 @@
+"""Which format of pairs a source is in: where the better and the worse answer stand, and their prompt."""
+
+from typing import Any
+
+from kto_tui.core.errors import UserError
+from kto_tui.data.formats.base import Format
+from kto_tui.data.formats.looking import Look
+from kto_tui.data.formats.names import CHATS, PAIRS, PROMPTS, is_about
+from kto_tui.data.formats.paired import (
+    ChosenRejected,
+    HalosPairwise,
+    OpenAIPreference,
+    RejectedResponse,
+)
+from kto_tui.data.formats.parting import TURN
+from kto_tui.data.formats.unpaired import UNREAD_IN_TEXT
+from kto_tui.data.rows import CONVERSATION
+from kto_tui.data.wording import listed
+
+
+def recognize_pairs(look: Look) -> Format | None:
+    """The format, if the records hold two answers each. Raises UserError if their prompt cannot be told."""
+    columns = look.columns
+    if look.has(columns.prompt, columns.completion) and look.rating is not None:
+        return None
+    if look.has("preferred_output", "non_preferred_output"):
+        return OpenAIPreference()
+    if look.has("output_A", "output_B") and look.rating:
+        return HalosPairwise(look.rating, look.literal("output_A", "output_B"))
+    answers = next((pair for pair in PAIRS if look.has(*pair)), None)
+    if answers is not None:
+        return _chosen_rejected(look, answers)
+    rejected = look.first(("rejected_response", "rejected_messages"))
+    column = look.talk or look.first(("query",))
+    if rejected and column:
+        return RejectedResponse("ms-swift pairs", column, rejected, look.literal(rejected, "response"))
+    return None
+
+
+def _chosen_rejected(look: Look, answers: tuple[str, str]) -> Format:
+    literal = look.literal(*answers)
+    talk = look.answers_talk(*answers)
+    name = "TRL paired" if answers == PAIRS[0] else f"pairs ({', '.join(answers)})"
+    given = look.columns.prompt in answers
+    prompt = None if given else _prompt_of_pairs(look, talk)
+    if prompt is None:
+        if not talk and not given:
+            _require_no_other_text(look, answers)
+        kind = "conversational" if talk else "text"
+        late = () if given else (*CHATS, *PROMPTS)
+        form = f"{name}, implicit prompt, {kind}"
+        return _of(ChosenRejected(form, None, answers=answers, chat=talk, late=late, literal=literal), talk)
+    named = prompt == look.columns.prompt != "prompt"
+    made_for_chat = prompt == "instruction" or prompt in CHATS
+    joins = look.joins(prompt)
+    chat = (
+        made_for_chat
+        or talk
+        or joins
+        or look.beside(prompt)
+        or look.filled_history(prompt)
+        or look.holds(prompt, list)
+    )
+    if made_for_chat and answers == PAIRS[0]:
+        name = "LLaMA-Factory pairs"
+    else:
+        name = f"{name}, {'conversational' if chat else 'text'}"
+    joins = look.may_join(prompt) if chat else joins
+    known = ChosenRejected(name, prompt, answers=answers, chat=chat, join=joins, named=named, literal=literal)
+    return _of(known, chat)
+
+
+def _of(known: ChosenRejected, chat: bool) -> Format:
+    """A format that has no place for what goes to a chat template, if its rows are text alone."""
+    known.left = frozenset() if chat else UNREAD_IN_TEXT
+    return known
+
+
+def _prompt_of_pairs(look: Look, talk: bool) -> str | None:
+    """The column of the prompt; None if both answers begin with it."""
+    named = look.columns.prompt
+    if look.has(named):
+        return named
+    if (usual := look.first((*PROMPTS, "conversations"))) is not None:
+        return usual
+    return CONVERSATION if look.has(CONVERSATION) and not talk else None
+
+
+def _require_no_other_text(look: Look, answers: tuple[str, str]) -> None:
+    """Refuse to make up a prompt where another column may hold it."""
+    if any(TURN in value for value in look.values(answers[0]) if isinstance(value, str)):
+        return
+    other = [
+        name
+        for name in look.names
+        if name not in answers and not is_about(name) and any(map(_is_words, look.values(name)))
+    ]
+    if other:
+        raise UserError(
+            f"{look.source}: found {listed(other)} beside {answers[0]} and {answers[1]}; choose the prompt"
+            f" with --prompt-column, or --prompt-column {answers[0]} if both answers begin with it"
+        )
+
+
+def _is_words(value: Any) -> bool:
+    """Whether it may be a prompt: in a .csv numbers are text too."""
+    return (
+        isinstance(value, str)
+        and any(char.isalpha() for char in value)
+        and value.lower() not in ("true", "false", "nan", "none", "null")
+    )

@@ -1,0 +1,142 @@
+"""The scores of a trace: Langfuse's, the feedback of W&B Weave and LangSmith, MLflow's assessments."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from kto_tui.data.formats.base import MISSING, Record, look_up
+from kto_tui.data.formats.names import RATINGS
+from kto_tui.data.formats.ratings import REACTION
+from kto_tui.data.formats.tools import parsed
+
+_FEEDBACK = ("feedback", "summary.weave.feedback", "feedback_stats")
+_COLUMN = "summary.weave.feedback."
+_MOST_VOTES = 10_000
+SCORES = (
+    "scores",
+    "summary",
+    "assessments",
+    "feedback",
+    "feedback_stats",
+    "feedback_scores",
+)  # Columns that hold them.
+
+
+def scores(record: Record, wanted: str | None) -> Iterator[tuple[str, Any]]:
+    """(name, value) of all scores of a trace; also of the column `wanted`, and of those of a usual name."""
+    for place in ("scores", "feedback_scores"):
+        yield from _listed_scores(parsed(record.get(place)))
+    yield from _assessments(parsed(record.get("assessments")))
+    for place in _FEEDBACK:
+        value = parsed(look_up(record, place))
+        if isinstance(value, (list, Mapping)):
+            yield from _feedback(value)
+    yield from _columns_of_feedback(record)
+    for name in dict.fromkeys((*RATINGS, *([wanted] if wanted else []))):
+        value = look_up(record, name)
+        if value is MISSING or isinstance(value, Mapping):
+            continue
+        value = parsed(value)
+        for item in value if isinstance(value, list) else [value]:
+            if not isinstance(item, Mapping):
+                yield name, None if item == "" else item
+
+
+def is_feedback(column: str) -> bool:
+    """Whether a column of Weave's table of calls holds an emoji, or the value of an annotation."""
+    return column.startswith(_COLUMN) and column.endswith((".payload.emoji", ".payload.value"))
+
+
+def _columns_of_feedback(record: Record) -> Iterator[tuple[str, Any]]:
+    for name, value in record.items():
+        if not is_feedback(name):
+            continue
+        if name.endswith("emoji"):
+            yield REACTION, _thumb(value)
+        else:
+            kind = name.removeprefix(_COLUMN).removesuffix(".payload.value")
+            yield kind, None if value == "" else value
+
+
+def _listed_scores(value: Any) -> Iterator[tuple[str, Any]]:
+    """Langfuse and Opik: a list of objects, or an object of values (or lists of them), as Helicone's is.
+
+    A correction of Langfuse's is a better answer, and no rating of this one.
+    """
+    if isinstance(value, Mapping):
+        for name, items in value.items():
+            for item in items if isinstance(items, list) else [items]:
+                yield str(name), item.get("value") if isinstance(item, Mapping) else item
+    for score in value if isinstance(value, list) else []:
+        if not isinstance(score, Mapping) or not isinstance(score.get("name"), str):
+            continue
+        if score.get("dataType", score.get("data_type")) != "CORRECTION":
+            yield score["name"], _score(score)
+
+
+def _score(score: Mapping[str, Any]) -> Any:
+    """The value; of a category its name, since its number is no more than a place in a list of names."""
+    text, value = score.get("stringValue", score.get("string_value")), score.get("value")
+    kind = score.get("dataType", score.get("data_type"))
+    if kind == "BOOLEAN" and value in (0, 1):
+        return bool(value)
+    if kind in (None, "NUMERIC"):
+        return value
+    if text is None and isinstance(value, (int, float)):
+        return f"{kind} {value}"  # Which no judge takes for a rating.
+    return value if text is None else text
+
+
+def _assessments(value: Any) -> Iterator[tuple[str, Any]]:
+    """MLflow: what was found of the answer, but not what was overridden, nor what was expected."""
+    for item in value if isinstance(value, list) else []:
+        if isinstance(item, Mapping) and isinstance(found := item.get("feedback"), Mapping):
+            name = item.get("assessment_name", item.get("name"))
+            if isinstance(name, str) and item.get("valid") is not False:
+                yield name, found.get("value")
+
+
+def _feedback(value: Any) -> Iterator[tuple[str, Any]]:
+    """Weave: {"feedback_type", "payload"}; LangSmith: {"key", "score", "value"}, or {key: statistics}.
+
+    Others have a plain object, as {"thumb": "up", "comment": "..."}.
+    """
+    if isinstance(value, Mapping):
+        for name, stats in value.items():
+            if isinstance(stats, Mapping) and "avg" in stats:
+                yield from ((str(name), item) for item in _counted(stats))
+            elif name in RATINGS and not isinstance(stats, (list, Mapping)):
+                yield name, stats
+    for item in value if isinstance(value, list) else []:
+        if not isinstance(item, Mapping):
+            continue
+        payload = item.get("payload")
+        if isinstance(item.get("key"), str):
+            yield item["key"], item.get("value") if item.get("score") is None else item["score"]
+        elif isinstance(payload, Mapping):
+            yield from _payload(str(item.get("feedback_type")), payload)
+
+
+def _counted(stats: Mapping[str, Any]) -> Iterator[Any]:
+    """{"n", "avg", "values"}: the average of numbers; categories have none, but are counted in values."""
+    values = stats.get("values")
+    if stats["avg"] is not None or not isinstance(values, Mapping) or not values:
+        yield stats["avg"]
+        return
+    for name, count in values.items():
+        for _ in range(min(count, _MOST_VOTES) if isinstance(count, int) else 1):
+            yield name
+
+
+def _payload(kind: str, payload: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Notes say nothing of good and bad."""
+    if kind.startswith("wandb.reaction"):
+        yield REACTION, _thumb(payload.get("detoned", payload.get("emoji")))
+    elif not kind.startswith("wandb.note"):
+        found = next((payload[key] for key in ("value", "score", "output") if key in payload), None)
+        if isinstance(found, (str, bool, int, float)):
+            yield kind, found
+
+
+def _thumb(emoji: Any) -> str | None:
+    """Other emojis are no rating."""
+    return emoji if isinstance(emoji, str) and emoji.startswith(("👍", "👎")) else None
