@@ -12,7 +12,7 @@ from kto_tui.cli.helper import Helper, HelperDied, Told, ended_by_signals, show_
 from kto_tui.cli.screen import say, warn
 from kto_tui.core.errors import UserError, printable
 from kto_tui.core.sizes import format_size
-from kto_tui.models.merged import merged_dtype
+from kto_tui.models.merged import MARKER, merged_dtype
 from kto_tui.run.trained import Trained, held_trained
 
 _MODULE = "kto_tui.training.merging"
@@ -96,19 +96,26 @@ def _place(options: Mapping[str, Any], request: Mapping[str, Any], trained: Trai
     given = options.get("to")
     beside = trained.config.output_dir or trained.adapter.resolve().parent
     target = Path(os.path.abspath(os.path.expanduser(given) if given else Path(beside, _MERGED)))
-    if request["gguf"] and not options.get("merge") and target.is_dir():
-        lies = merged_dtype(target, trained.adapter, trained.config.model)
-        if lies and request["dtype"] in (None, lies):
-            return {"to": str(target), "merged": lies}
-    _check_target(target)
+    lies = merged_dtype(target, trained.adapter, trained.config.model) if target.is_dir() else None
+    if request["gguf"] and not options.get("merge") and lies and request["dtype"] in (None, lies):
+        return {"to": str(target), "merged": lies}
+    _check_target(target, trained, lies)
     return {"to": str(target)}
 
 
-def _check_target(target: Path) -> None:
-    """Raises UserError if something is there, or nothing can be made there."""
+def _check_target(target: Path, trained: Trained, lies: str | None) -> None:
+    """Raises UserError if something is there, or nothing can be made there.
+
+    `lies`: the dtype in which this very adapter lies merged there.
+    """
     if os.path.lexists(target):
+        what = ""
+        if lies:
+            what = f" ({trained.name}, merged in {lies})"
+        elif (target / MARKER).is_file():
+            what = f" (merged from another adapter than {trained.name}, or damaged)"
         raise UserError(
-            f"--to {printable(str(target))}: it is there already; delete it, or name another folder"
+            f"--to {printable(str(target))}: it is there already{what}; delete it, or name another with --to"
         )
     existing = next(part for part in target.parents if os.path.lexists(part))
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):

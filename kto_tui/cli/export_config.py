@@ -13,6 +13,7 @@ from kto_tui.core.errors import UserError, printable
 from kto_tui.core.events import DataReady, ModelLoaded
 from kto_tui.core.neighbours.to_trl import Known, TrlRun, to_trl
 from kto_tui.core.resolve import recorded_settings
+from kto_tui.models.adapter import kept_in
 from kto_tui.run.journal import read_journal
 
 
@@ -38,7 +39,11 @@ def _of_run(directory: RunDirectory) -> tuple[RunConfig, Known]:
             f"{directory.path}: holds no run whose settings can be read; expected a folder with run.yaml"
         )
     events = read_journal(directory.events) if directory.events.is_file() else []
-    known = Known(base=str(directory.base_model) if directory.base_model.is_dir() else None)
+    kept = kept_in(directory.reference_adapter, config.model)
+    known = Known(
+        base=str(directory.base_model) if directory.base_model.is_dir() else None,
+        below=kept.base if kept else None,
+    )
     for event in events:
         if isinstance(event, DataReady):
             known = replace(known, weights=event.weights)

@@ -34,7 +34,7 @@ def show_plan(options: Mapping[str, Any]) -> int:
     from kto_tui.report.plan import format_plan
 
     asked = {name: value for name, value in options.items() if name not in ("gpu", "vram")}
-    request = check(settings_of(asked))
+    request = check(settings_of(asked), planned=True)
     config, memory = memory_report(request.config, request.data, options)
     sys.stdout.write(format_plan(config, request.data, request.evaluation, memory))
     return 0

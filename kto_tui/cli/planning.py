@@ -4,7 +4,7 @@ import itertools
 import os
 import statistics
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ from kto_tui.core.directory import RunDirectory
 from kto_tui.core.errors import UserError, printable
 from kto_tui.core.resolve import read_settings, recorded_settings
 from kto_tui.core.setting import AUTO_BATCH
+from kto_tui.models.adapter import kept_beginning, trainable_adapter
+from kto_tui.models.check import check_model
 from kto_tui.models.configuration import NoConfig, model_config
 from kto_tui.sizing.devices import Device, gpu_of, named_gpu, sized_gpu
 from kto_tui.sizing.fitting import advice, fitted, in_gib, largest_batch, largest_length
@@ -79,16 +81,27 @@ def _without_plan(config: RunConfig, missing: Unplanned) -> tuple[RunConfig, lis
     return config, []
 
 
-def shape_of(config: RunConfig) -> ModelShape | Unplanned:
-    """The shape of the settings' model, from its config alone."""
+def shape_of(config: RunConfig, *, asks: bool = True) -> ModelShape | Unplanned:
+    """The shape of the settings' model, from its config alone. `asks`: the hub, where it has to be."""
     assert config.model is not None
     name = printable(config.model)
+    begun = kept_beginning(config) if config.resume_from_checkpoint else None
+    model, revision = (begun.base, begun.revision) if begun else (config.model, config.model_revision)
     try:
-        return ModelShape.from_config(model_config(config.model))
+        shape = ModelShape.from_config(model_config(model, revision, asks=asks))
+        return replace(shape, begun=begun is not None or _holds_adapter(config.model))
     except NoConfig as error:
         return Unplanned(printable(f"{name}: {error}"))
     except UnknownShape as error:
         return Unplanned(printable(f"{name}: {error}"))
+
+
+def _holds_adapter(model: str) -> bool:
+    path = Path(os.path.expanduser(model))
+    try:
+        return os.path.isdir(path) and trainable_adapter(path) is not None
+    except UserError:  # Told by whoever looks at the model itself.
+        return False
 
 
 def refuse_hopeless(config: RunConfig, plan: MemoryPlan, device: Device) -> None:
@@ -134,12 +147,19 @@ def device_there() -> Device:
 def memory_report(
     config: RunConfig, counts: Counts, options: Mapping[str, Any]
 ) -> tuple[RunConfig, "MemoryReport | str"]:
-    """The settings as they would run on the device of `options`, and the plan, or why there is none."""
+    """The settings as they would run on the device of `options`, and the plan, or why there is none.
+
+    Of the model its config is enough; what a start would lack beside that is noted. Raises UserError where
+    there is not even that.
+    """
     from kto_tui.report.memory_plan import MemoryReport
 
     device = device_asked_for(options)
-    shape = shape_of(config)
+    lacking = start_lacks(config)
+    shape = shape_of(config, asks=lacking is None)
     if isinstance(shape, Unplanned):
+        if lacking is not None:
+            raise lacking
         return _without_plan(config, shape)[0], shape.reason
     lengths, room = Lengths.of_text(counts, config.max_length), device.available_bytes
     found = fitted(config, shape, room, lengths, device.kind, _fixed(config, named_settings(options)))
@@ -151,8 +171,22 @@ def memory_report(
         largest_length=largest_length(shape, fit, device.kind, room),
         advice=advice(fit, shape, found.plan, room),
         seconds_a_step=seconds_a_step(fit),
-        notes=(*found.notes, *shape.notes),
+        notes=(
+            *found.notes,
+            *shape.notes,
+            *([f"a start would be refused now: {lacking}"] if lacking else ()),
+        ),
     )
+
+
+def start_lacks(config: RunConfig) -> UserError | None:
+    """Why no run could begin with the model as it lies here and on the hub; None where one could."""
+    assert config.model is not None
+    try:
+        check_model(config.model, config.model_revision)
+    except UserError as error:
+        return error
+    return None
 
 
 def seconds_a_step(config: RunConfig) -> float | None:

@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from kto_tui.core.schedule import held_out_rows
 from kto_tui.core.setting import NO_CACHE
 from kto_tui.core.templates import NAMES
 from kto_tui.data import Columns, check_rows
+from kto_tui.models.adapter import base_is_kept, begun_with, kept_beginning
 from kto_tui.models.check import check_model
 
 _READ_LIGHTLY = (".json", ".jsonl", ".csv", ".tsv")
@@ -54,8 +55,12 @@ def settings_of(options: Mapping[str, Any]) -> RunConfig:
     return config
 
 
-def check(config: RunConfig) -> Request:
-    """Look at the model and the data. Raises UserError, in one line, for what could not be trained."""
+def check(config: RunConfig, named: Collection[str] = (), *, planned: bool = False) -> Request:
+    """Look at the model and the data. Raises UserError, in one line, for what could not be trained.
+
+    `named`: the settings that the user gave a value. `planned`: nothing is to be started, and the model is
+    left to whoever plans. Else a model of the hub is pinned to the commit that was found.
+    """
     if config.overwrite and config.resume_from_checkpoint:
         raise UserError("--overwrite and --resume-from-checkpoint: choose one of them")
     check_trackers(config)
@@ -70,8 +75,23 @@ def check(config: RunConfig) -> Request:
     evaluation = _count(config.eval_dataset, config, both_labels=False) if config.eval_dataset else None
     _check_fraction(config, data)
     _check_cache(config.reference_cache)
-    check_model(config.model)
-    return Request(config, data, evaluation)
+    if not planned:
+        config = with_model(config)
+    return Request(begun_with(config, named), data, evaluation)
+
+
+def with_model(config: RunConfig) -> RunConfig:
+    """The settings, their model looked at and pinned, but for what the run that goes on has kept of it.
+
+    Raises UserError.
+    """
+    begun = kept_beginning(config) if config.resume_from_checkpoint else None
+    model, revision = (begun.base, begun.revision) if begun else (config.model, config.model_revision)
+    assert model is not None
+    if config.resume_from_checkpoint and base_is_kept(config, model):
+        return config
+    commit = check_model(model, revision)
+    return msgspec.structs.replace(config, model_revision=commit) if commit and not begun else config
 
 
 def _count(source: str, config: RunConfig, *, both_labels: bool = True) -> Counts:

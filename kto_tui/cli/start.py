@@ -51,9 +51,10 @@ def _checked(config: RunConfig, options: Mapping[str, Any]) -> RunConfig:
     from kto_tui.cli.planning import fit_request, named_settings
     from kto_tui.sizing.lengths import Lengths
 
-    request = check(config)
+    named = named_settings(options)
+    request = check(config, named)
     lengths = Lengths.of_text(request.data, config.max_length)
-    fitting, notes = fit_request(request.config, named_settings(options), lengths)
+    fitting, notes = fit_request(request.config, named, lengths)
     for note in notes:
         warn(note)
     return fitting

@@ -74,6 +74,8 @@ def changed_settings(checkpoint: Path, config: RunConfig) -> list[Change]:
     harmless |= _without_effect(before) & _without_effect(config)
     if isinstance(sums.get("data"), str):
         harmless |= _READING  # The worker compares the tokens themselves.
+    if isinstance(sums.get("base"), str):
+        harmless |= {"model_revision"}  # And the files of the base.
     return [
         Change(name, old, new, name in harmless)
         for name in settings()
@@ -112,6 +114,8 @@ def _comes_to_the_same(name: str, before: Any, now: Any, sums: Mapping[str, Any]
 
     What `auto` comes to now is known where it follows from the rows, or is taken from the checkpoint.
     """
+    if name == "model_revision" and before is None and isinstance(sums.get("base"), str):
+        return True  # It was begun before commits were kept.
     if name == "gradient_checkpointing":
         on = sums.get(name)
         return isinstance(on, bool) and {before, now} <= {AUTO, "on" if on else "off"}

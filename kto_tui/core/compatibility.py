@@ -6,16 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from kto_tui.core.config import RunConfig
+from kto_tui.core.directory import RunDirectory
 from kto_tui.core.errors import UserError
 from kto_tui.core.setting import shown
 
 ADAPTER_CONFIG = "adapter_config.json"
+KEPT = "kto_tui_source.json"  # In a model's or an adapter's copy that a run keeps: which model it is.
 
 
 def check_adapter(checkpoint: Path, config: RunConfig) -> None:
     """Raise UserError unless the checkpoint's adapter is one of `config`'s model, LoRA rank and alpha."""
     adapter = _read(checkpoint / ADAPTER_CONFIG)
     model = adapter.get("base_model_name_or_path")
+    begun = _begun_with(checkpoint)
+    if begun is not None:
+        model = begun  # The checkpoint names the base below the adapter that the run began with.
     if not same_source(model, config.model):
         named = str(model)[:200]
         raise UserError(
@@ -31,6 +36,15 @@ def check_adapter(checkpoint: Path, config: RunConfig) -> None:
     _require_same(checkpoint, "rank", adapter.get("r"), config.lora_rank)
     # The weights would load with any alpha, and count for more or less than they were trained to.
     _require_same(checkpoint, "alpha", adapter.get("lora_alpha", config.lora_alpha), config.lora_alpha)
+
+
+def _begun_with(checkpoint: Path) -> str | None:
+    """The adapter that the checkpoint's run began with; None where that began with a new one."""
+    kept = RunDirectory(checkpoint.resolve().parent).reference_adapter / KEPT
+    try:
+        return str(json.loads(kept.read_text(encoding="utf-8"))["model"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
 
 
 def _require_same(checkpoint: Path, name: str, saved: object, wanted: int) -> None:

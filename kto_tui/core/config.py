@@ -31,6 +31,10 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     model: Annotated[
         str | None, Doc(_MODEL, "hub id or local folder of the model (default: the preset's)", "ID|DIR")
     ] = None
+    model_revision: Annotated[
+        str | None,
+        Doc(_MODEL, "commit, branch or tag of a model on the hub (default: its newest)", "REV"),
+    ] = None
     quantization: Annotated[
         Literal["auto", "nf4", "int8", "none"],
         Doc(_MODEL, "how the frozen base weights are stored; auto: nf4 on CUDA where the preset says so"),
@@ -226,7 +230,7 @@ HARMLESS = frozenset(
 HARMLESS_WITHOUT_EARLY_STOPPING = frozenset({"eval_dataset", "eval_steps"})
 DECISIVE = frozenset(
     {
-        *("model", "quantization", "dtype", "lora_rank", "lora_alpha", "lora_dropout"),
+        *("model", "model_revision", "quantization", "dtype", "lora_rank", "lora_alpha", "lora_dropout"),
         "lora_target_modules",
         *("dataset", "prompt_column", "completion_column", "label_column", "desirable_at_least"),
         *("chat_template", "eval_fraction", "max_length"),

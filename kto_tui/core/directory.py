@@ -8,6 +8,7 @@ from typing import Self
 _CHECKPOINT = re.compile(r"^checkpoint-([0-9]{1,15})\Z")
 MANIFEST_NAME = "manifest.json"
 SETTINGS_NAME = "run.yaml"
+MERGED_MARKER = "kto_tui_merged.json"  # In a merged model: of which adapter it is.
 
 
 def checkpoint_step(path: Path) -> int | None:
@@ -70,6 +71,16 @@ class RunDirectory:
     def base_model(self) -> Path:
         """The frozen base, where it cannot be found again by its name."""
         return self.path / "base_model"
+
+    @property
+    def reference_adapter(self) -> Path:
+        """What the adapter was before the first step, where the run goes on training one."""
+        return self.path / "reference_adapter"
+
+    @property
+    def merged_model(self) -> Path:
+        """The whole model that was exported, where nobody named it another place."""
+        return self.path / "merged_model"
 
     @property
     def staging(self) -> Path:

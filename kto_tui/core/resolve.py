@@ -28,7 +28,7 @@ def resolve(
     """
     given = _converted(options, lambda name: settings()[name].flag)
     written = read_settings(config_file) if config_file else {}
-    asked = {**(base or {}), **written, **given}
+    asked = _later(_later(base or {}, written), given)
     size = asked.get("model_size")
     preset: dict[str, Any] = {}
     if size is not None:
@@ -41,6 +41,14 @@ def resolve(
     if "resume_from_checkpoint" not in given or "eval_steps" in given:
         _check_eval_steps(config)
     return _with_defaults(config)
+
+
+def _later(values: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, with those put over them. A revision is one of its model, and goes with it."""
+    merged = {**values, **over}
+    if "model_revision" not in over and merged.get("model") != values.get("model"):
+        merged.pop("model_revision", None)
+    return merged
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -1,16 +1,16 @@
 """A model's config.json, wherever it can be had without its weights."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from kto_tui.core.config import TINY_MODEL
-from kto_tui.core.errors import UserError, one_line
-from kto_tui.models.folder import DEEPEST, adapted_base, gguf_file, kept_base
+from kto_tui.core.errors import UserError, one_line, printable
+from kto_tui.models.chain import Chain, follow
+from kto_tui.models.folder import gguf_file
 from kto_tui.models.gguf_header import gguf_config
-from kto_tui.models.hub import HubUnreachableError, ask_hub, explained, looks_like_path
+from kto_tui.models.hub import HubUnreachableError, ask_hub, cached_commits, explained
 from kto_tui.models.packages import PACKAGES
 
 _MOST_BYTES = 4 << 20
@@ -33,60 +33,60 @@ class NoConfig(Exception):
     """There is no config to be had; the text says why, to stand after the model's name."""
 
 
-def model_config(model: str) -> Mapping[str, Any]:
+def model_config(model: str, revision: str | None = None, *, asks: bool = True) -> Mapping[str, Any]:
     """What config.json says: of a folder, the hub's cache, a package, or the hub, in this order.
 
-    Of an adapter, its base's. Asks the hub for that file alone. Raises NoConfig.
+    Of an adapter, its base's. Asks the hub for that file alone, if at all (`asks`); where it gives nothing,
+    whatever commit of it the cache holds has to do. Raises NoConfig.
     """
-    return _config_of(model, 0)
-
-
-def _config_of(model: str, depth: int) -> Mapping[str, Any]:
-    if model == TINY_MODEL:
-        return _TINY
-    path = Path(os.path.expanduser(model))
     try:
-        if model and os.path.exists(path):
-            return _of_path(path, depth)
-        if not model or looks_like_path(model):
-            raise NoConfig("there is no such folder")
-        if cached := _cached(model):
-            return _read(cached)
-        package = PACKAGES.get(model)
-        if package and (packed := package.path()):
-            return gguf_config(packed)
-        return _read(_asked_for(model))
-    except (UserError, HubUnreachableError, OSError, ValueError) as error:
+        return _config_of(follow(model, revision), asks)
+    except UserError as error:
+        raise NoConfig(str(error).removeprefix(f"--model {printable(model)}").lstrip(": ")) from error
+    except HubUnreachableError as error:
+        raise NoConfig(str(error)) from error
+    except (OSError, ValueError) as error:
         raise NoConfig(one_line(error)) from error
 
 
-def _of_path(path: Path, depth: int) -> Mapping[str, Any]:
-    if packed := gguf_file(path):
+def _config_of(chain: Chain, asks: bool) -> Mapping[str, Any]:
+    if chain.path is not None:
+        packed = gguf_file(chain.path)
+        return gguf_config(packed) if packed else _read(chain.path / "config.json")
+    if chain.name == TINY_MODEL:
+        return _TINY
+    if cached := _cached(chain.name, chain.revision):
+        return _read(cached)
+    package = None if chain.revision else PACKAGES.get(chain.name)
+    if package and (packed := package.path()):
         return gguf_config(packed)
-    base = adapted_base(path) if path.is_dir() else None
-    if base is None:
-        return _read(path / "config.json")
-    if depth == DEEPEST:
-        raise NoConfig("it is an adapter of an adapter, and so on")
-    beside = kept_base(path, base)
-    return _config_of(str(beside) if beside else base, depth + 1)
+    try:
+        if not asks:
+            raise HubUnreachableError("the local cache does not hold its config.json")
+        return _read(_asked_for(chain.name, chain.revision))
+    except HubUnreachableError:
+        commits = [] if chain.revision else cached_commits(chain.name)
+        held = [found for commit in commits if (found := _cached(chain.name, commit))]
+        if not held:
+            raise
+        return _read(held[0])
 
 
-def _cached(model: str) -> Path | None:
+def _cached(model: str, revision: str | None) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(model, "config.json")
+    found = try_to_load_from_cache(model, "config.json", revision=revision)
     return Path(found) if isinstance(found, str) else None
 
 
-def _asked_for(model: str) -> Path:
+def _asked_for(model: str, revision: str | None) -> Path:
     """Its config.json, downloaded. Raises NoConfig, UserError, HubUnreachableError."""
     from huggingface_hub import hf_hub_download
 
-    if not ask_hub(model, "config.json", "model"):
+    if not ask_hub(model, "config.json", "model", revision):
         raise NoConfig("the hub has no config.json for it")
     try:
-        return Path(hf_hub_download(model, "config.json"))
+        return Path(hf_hub_download(model, "config.json", revision=revision))
     except (OSError, ValueError) as error:
         raise explained(error, model, "model") from error
 
@@ -101,6 +101,8 @@ def _read(path: Path) -> Mapping[str, Any]:
         found = json.loads(content)
     except RecursionError as error:
         raise NoConfig("its config.json is nested too deep") from error
+    except ValueError as error:
+        raise NoConfig(f"its config.json is no JSON; {error}") from error
     if not isinstance(found, dict):
         raise NoConfig("its config.json holds no object")
     return found

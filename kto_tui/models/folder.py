@@ -5,15 +5,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from kto_tui.core.compatibility import ADAPTER_CONFIG
+from kto_tui.core.compatibility import ADAPTER_CONFIG, KEPT
 from kto_tui.core.directory import RunDirectory
 from kto_tui.core.errors import UserError, printable
 from kto_tui.core.setting import shown
-from kto_tui.models.packages import missing_packages
+from kto_tui.models.packages import packing_problem
 
 GGUF_READER = "gguf"
 DEEPEST = 4  # Adapters of adapters of …
-MARKER = "kto_tui_source.json"  # In the copy of a base that a run keeps: which model it is.
+MARKER = KEPT
 _GGUF_MAGIC = b"GGUF"
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "*.tiktoken")
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -34,14 +34,17 @@ def check_folder(folder: Path) -> None:
             final = printable(str(run.final_model))
             raise UserError(f"--model {name}: holds a run; give {final}, or one of its checkpoints")
         raise UserError(f"--model {name}: the folder has {missing}; expected what save_pretrained writes")
-    settings = read_json(folder / "config.json")
-    if settings.get("is_encoder_decoder") is True:
+    check_settings(name, folder)
+
+
+def check_settings(name: str, folder: Path) -> None:
+    """Refuse, by its config.json, a model that cannot be trained here. Raises UserError."""
+    if read_json(folder / "config.json").get("is_encoder_decoder") is True:
         raise UserError(
             f"--model {name}: an encoder-decoder; expected a model that continues a text (causal)"
         )
-    if (method := packed_as(folder)) and (lost := missing_packages(method)):
-        wanted = printable(" ".join(lost))
-        raise UserError(f"--model {name}: packed as {printable(method)}, which needs pip install {wanted}")
+    if (method := packed_as(folder)) and (problem := packing_problem(method)):
+        raise UserError(f"--model {name}: packed as {printable(method)}, {problem}")
 
 
 def gguf_file(path: Path) -> Path | None:
@@ -94,6 +97,12 @@ def adapted_base(folder: Path) -> str | None:
     return base
 
 
+def adapted_revision(folder: Path) -> str | None:
+    """The commit, branch or tag of its base on the hub that an adapter's folder names, if it names one."""
+    revision = read_json(folder / ADAPTER_CONFIG).get("revision")
+    return revision if isinstance(revision, str) and revision else None
+
+
 def kept_base(adapter: Path, base: str) -> Path | None:
     """The copy of the base that a run of ours has put beside its adapters, where this is one of those.
 
@@ -114,7 +123,11 @@ def has_tokenizer(folder: Path) -> bool:
 def packed_as(folder: Path) -> str | None:
     """How the weights of a model's folder are packed, such as gptq; None where they are plain."""
     packing = read_json(folder / "config.json").get("quantization_config")
-    return str(packing.get("quant_method", "an unknown way")) if isinstance(packing, dict) else None
+    if not isinstance(packing, dict):
+        return None
+    if packing.get("load_in_4bit") or packing.get("load_in_8bit"):
+        return "bitsandbytes"  # Which older ones say in no other way.
+    return str(packing.get("quant_method", "an unknown way"))
 
 
 def missing_part(folder: Path) -> str | None:

@@ -5,13 +5,12 @@ The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 import mmap
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
-# Tensors of factors by which rotary frequencies are divided, as Llama 3.1 and Phi-3 have them.
-_SCALES = ("rope_freqs", "rope_factors")
 _MOST = 1 << 24
 _KEYS = {
     "block_count": "num_hidden_layers",
@@ -31,8 +30,8 @@ _KINDS = {"gemma3": "gemma3_text", "qwen3moe": "qwen3_moe", "qwen2moe": "qwen2_m
 
 def gguf_config(path: Path) -> dict[str, Any]:
     """The model's shape under the names of a config.json. Raises OSError, ValueError."""
-    values, tensors = _head(path)
-    kind = _kind(values)
+    values, tensors = gguf_head(path)
+    kind = kind_of(values)
     config: dict[str, Any] = {"model_type": _KINDS.get(kind, kind)}
     for name, ours in _KEYS.items():
         if (value := values.get(f"{kind}.{name}")) is not None:
@@ -42,25 +41,12 @@ def gguf_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def scaled_positions(path: Path) -> str | None:
-    """What in the file scales rotary positions: a key and its value, or a tensor.
-
-    Raises OSError, ValueError.
-    """
-    values, tensors = _head(path)
-    scaling = f"{_kind(values)}.rope.scaling"
-    # Before there was a type, a factor alone said it.
-    named = values.get(f"{scaling}.type", values.get(f"{_kind(values)}.rope.scale_linear"))
-    if named not in (None, "none", 0.0, 1.0):
-        return f"{scaling} {named}"
-    return next((name for name in sorted(tensors) if name.startswith(_SCALES)), None)
-
-
-def _kind(values: dict[str, Any]) -> str:
+def kind_of(values: Mapping[str, Any]) -> str:
+    """The architecture, with which most keys begin."""
     return str(values.get("general.architecture", ""))
 
 
-def _head(path: Path) -> tuple[dict[str, Any], set[str]]:
+def gguf_head(path: Path) -> tuple[dict[str, Any], set[str]]:
     """Values by their keys, and the names of the tensors. Raises OSError, ValueError."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         try:

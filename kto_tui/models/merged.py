@@ -4,9 +4,10 @@ import hashlib
 import json
 from pathlib import Path
 
+from kto_tui.core.directory import MERGED_MARKER
 from kto_tui.models.folder import missing_part, read_json
 
-MARKER = "kto_tui_merged.json"
+MARKER = MERGED_MARKER
 _WEIGHTS = "adapter_model.safetensors"
 
 

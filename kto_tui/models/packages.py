@@ -35,22 +35,39 @@ class Package:
         return next((file for file in files if file.is_file()), None)
 
 
-# What loads weights that were packed before, by transformers' names of the methods.
-_UNPACKERS = {
+# What transformers loads weights with that were packed before, by its names of the methods.
+_UNPACKERS: dict[str, tuple[str, ...]] = {
     "aqlm": ("aqlm",),
     "awq": ("gptqmodel",),
+    "bitnet": (),
     "bitsandbytes": ("bitsandbytes",),
     "compressed-tensors": ("compressed-tensors",),
+    "eetq": ("kernels",),
+    "fouroversix": ("fouroversix",),
+    "fp8": (),
+    "fp_quant": ("fp_quant",),
     "gptq": ("optimum", "gptqmodel"),
     "hqq": ("hqq",),
+    "mxfp4": (),
+    "mxfp8": (),
     "quanto": ("optimum-quanto",),
+    "sinq": ("sinq",),
     "torchao": ("torchao",),
 }
+# Known to transformers, and never trained through.
+_NO_GRADIENT = frozenset(
+    {"auto-round", "fbgemm_fp8", "gemma", "higgs", "metal", "nvfp4", "quark", "spqr", "vptq"}
+)
 
 
-def missing_packages(method: str) -> list[str]:
-    """Packages that a model packed in this way needs and that are not installed."""
-    return [name for name in _UNPACKERS.get(method, ()) if not _is_installed(name)]
+def packing_problem(method: str) -> str | None:
+    """Why weights that were packed in this way cannot be trained on here, to stand after the way's name."""
+    if method in _NO_GRADIENT:
+        return "through which no gradient passes; choose the unpacked model"
+    if method not in _UNPACKERS:
+        return "which transformers does not load; choose the unpacked model"
+    lost = [name for name in _UNPACKERS[method] if not _is_installed(name)]
+    return f"which needs pip install {' '.join(lost)}" if lost else None
 
 
 def _is_installed(distribution: str) -> bool:

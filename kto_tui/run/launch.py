@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from kto_tui.core.config import RunConfig, to_yaml
-from kto_tui.core.directory import RunDirectory, checkpoint_step
+from kto_tui.core.directory import MERGED_MARKER, RunDirectory, checkpoint_step
 from kto_tui.core.errors import UserError
 from kto_tui.run.lock import RunLock, in_use, wait_for_worker
 from kto_tui.run.log import log_tail
@@ -156,7 +156,10 @@ def _empty(directory: RunDirectory) -> None:
 
 def _folders(directory: RunDirectory) -> list[Path]:
     """What is there under the names of a run's folders."""
-    named = {directory.final_model, directory.base_model, directory.staging, *directory.tracked}
+    made = (directory.final_model, directory.base_model, directory.reference_adapter, directory.staging)
+    named = {*made, *directory.tracked}
+    if (directory.merged_model / MERGED_MARKER).is_file():
+        named.add(directory.merged_model)
     children = sorted(directory.path.iterdir()) if directory.path.is_dir() else []
     return [
         child

@@ -188,19 +188,22 @@ def _base_said(run: RunDirectory) -> ModelLoaded | None:
 def _settings(adapter: Path, run: RunDirectory | None) -> RunConfig:
     """The settings it was trained with; where nobody recorded them, those that its own file tells."""
     own = recorded_settings(RunDirectory(adapter)) if checkpoint_step(adapter.resolve()) is not None else None
-    config = own or (recorded_settings(run) if run else None) or RunConfig(model=_base_name(adapter))
+    config = own or (recorded_settings(run) if run else None) or RunConfig()
     if config.model is None:
-        config = msgspec.structs.replace(config, model=_base_name(adapter))
+        base, revision = _base_of(adapter)
+        config = msgspec.structs.replace(config, model=base, model_revision=revision)
     trackers_off = {"report_to": None, "wandb": False}
     return msgspec.structs.replace(config, output_dir=str(run.path) if run else None, **trackers_off)
 
 
-def _base_name(adapter: Path) -> str:
+def _base_of(adapter: Path) -> tuple[str, str | None]:
+    """Its name, and the commit of the hub that is meant, if the adapter tells it. Raises UserError."""
+    name = revision = None
     try:
         saved = json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-        name = saved["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        name = None
+        name, revision = saved["base_model_name_or_path"], saved.get("revision")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass  # Said below.
     if not isinstance(name, str) or not name:
         raise UserError(f"{printable(str(adapter))}: {ADAPTER_CONFIG} does not name the model that it adapts")
-    return name
+    return name, revision if isinstance(revision, str) and not os.path.exists(name) else None

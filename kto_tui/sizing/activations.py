@@ -11,6 +11,7 @@ from kto_tui.sizing.adapters import Adapters
 from kto_tui.sizing.shape import Layer, Linear
 
 FLOAT32 = 4
+_INDEX = 8
 
 
 @dataclass(frozen=True)
@@ -95,19 +96,33 @@ def _is_masked(layer: Layer, length: int) -> bool:
 
 
 def _feed_forward(layer: Layer, numbers: Numbers, adapters: Adapters) -> int:
-    """What goes into the activation function, what comes out, the other factor. The product is LoRA's.
-
-    Of experts those that a token goes through: gate and up at once, and outputs before they are weighed.
-    """
+    """What goes into the activation function, what comes out, the other factor. The product is LoRA's."""
     wide = 3 if layer.gated else 1
     if layer.activation == "gelu_new":
         wide += 3
-    size = wide * layer.mlp
-    if layer.experts:
-        # Models with sinks have clamps and a gate by hand. The product is kept for adapters alone.
-        wide = 5 if layer.eager == "sinks" else 3 + bool(adapters.expert_parameters(layer))
-        size += layer.experts.active * (wide * layer.experts.width + adapters.hidden)
-    return numbers.compute * size
+    return numbers.compute * wide * layer.mlp + _of_experts(layer, numbers, adapters)
+
+
+def _of_experts(layer: Layer, numbers: Numbers, adapters: Adapters) -> int:
+    """Of those that a token goes through: gate and up at once, and outputs before they are weighed."""
+    if layer.experts is None:
+        return 0
+    # Models with sinks have clamps and a gate by hand. The product is kept for adapters alone.
+    wide = 5 if layer.eager == "sinks" else 3 + bool(adapters.expert_parameters(layer))
+    return numbers.compute * layer.experts.active * (wide * layer.experts.width + adapters.hidden)
+
+
+def expert_bytes_kept(layer: Layer, rows: Rows, numbers: Numbers, adapters: Adapters) -> int:
+    """Of what a layer keeps, the bytes that its experts do."""
+    return rows.tokens * _of_experts(layer, numbers, adapters)
+
+
+def expert_input_bytes(layer: Layer, rows: Rows, numbers: Numbers, hidden: int) -> int:
+    """What experts that are computed again are given: a state, and a number and a weight of each expert."""
+    if layer.experts is None:
+        return 0
+    chosen = layer.experts.active * (_INDEX + numbers.compute)
+    return rows.tokens * (numbers.compute * hidden + chosen)
 
 
 def _lora(layer: Layer, numbers: Numbers, adapters: Adapters) -> int:
@@ -123,11 +138,14 @@ def _one_each(adapted: Iterable[Linear]) -> list[Linear]:
     return list({linear.takes: linear for linear in adapted if linear.takes != "attended"}.values())
 
 
-def working_bytes(layer: Layer, rows: Rows, numbers: Numbers, adapters: Adapters) -> int:
+def working_bytes(
+    layer: Layer, rows: Rows, numbers: Numbers, adapters: Adapters, *, experts_again: bool = False
+) -> int:
     """Bytes of gradients under way on top of what is kept, where a layer's way back takes most.
 
     In the feed-forward part: the gradient of the product, once from the base and once from LoRA, and those of
     the stream. In attention: its gradients, when all that the feed-forward part had kept is gone.
+    `experts_again`: experts have kept nothing, and are computed again in the feed-forward part.
     """
     size, hidden = numbers.compute, adapters.hidden
     cast = FLOAT32 if numbers.copies and numbers.mixed else size
@@ -137,6 +155,9 @@ def working_bytes(layer: Layer, rows: Rows, numbers: Numbers, adapters: Adapters
     if layer.eager:
         attention += layer.heads * rows.length * 2 * size
     freed = _feed_forward(layer, numbers, adapters)
+    if experts_again:
+        again = _of_experts(layer, numbers, adapters)
+        forward, freed = forward + again, freed - again
     return rows.tokens * max(forward, attention - freed)
 
 

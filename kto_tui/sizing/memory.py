@@ -10,6 +10,8 @@ from kto_tui.sizing.activations import (
     FLOAT32,
     Numbers,
     Rows,
+    expert_bytes_kept,
+    expert_input_bytes,
     kept_bytes,
     passing_bytes,
     working_bytes,
@@ -17,7 +19,7 @@ from kto_tui.sizing.activations import (
 from kto_tui.sizing.adapters import Adapters
 from kto_tui.sizing.head import head_bytes
 from kto_tui.sizing.lengths import Lengths
-from kto_tui.sizing.shape import ModelShape
+from kto_tui.sizing.shape import Layer, ModelShape
 from kto_tui.sizing.weights import (
     Storage,
     expert_bytes,
@@ -117,7 +119,8 @@ def _weights(shape: ModelShape, storage: Storage) -> list[Part]:
     ]
     if shape.experts:
         experts = expert_bytes(shape, storage)
-        kept = how if shape.shipped and shape.shipped[0] not in ("nf4", "int8") else storage.dtype
+        shipped = shape.stays_packed is not None and shape.stays_packed[0] not in ("nf4", "int8")
+        kept = how if shipped or storage.experts else storage.dtype
         parts.append(Part("experts", experts, f"{in_words(shape.experts)} in {kept}"))
     rest = shape.parameters - shape.linear_weights - shape.experts
     parts.append(
@@ -129,8 +132,10 @@ def _weights(shape: ModelShape, storage: Storage) -> list[Part]:
 def _trained(shape: ModelShape, storage: Storage, adapters: Adapters) -> list[Part]:
     size = adapters.parameters(shape)
     moments = moment_bytes(adapters, shape, storage.optimizer)
+    twin = [Part("reference's adapter", FLOAT32 * size, "the adapter as it was, in float32")]
     return [
         Part("adapter", FLOAT32 * size, f"LoRA of rank {adapters.rank}, {in_words(size)} in float32"),
+        *(twin if shape.begun else []),
         Part("gradients", FLOAT32 * size, "of the adapter, in float32"),
         Part("optimizer", moments, "two moments, " + ("8 bit" if "8bit" in storage.optimizer else "float32")),
     ]
@@ -181,10 +186,18 @@ class _Step:
         shape, numbers, rows = self.shape, self.numbers, self.rows
         casts = numbers.compute * self.adapters.parameters(shape) if numbers.mixed else 0
         if not checkpointing:
-            kept = sum(kept_bytes(layer, rows, numbers, self.adapters) * n for layer, n in shape.layers)
+            kept = sum(self._kept_of(layer) * n for layer, n in shape.layers)
             return Part("activations", kept + casts, f"all layers of {self._block()}")
         inputs = numbers.compute * rows.tokens * shape.hidden * shape.depth
         return Part("activations", inputs + casts, f"the {shape.depth} layers' inputs of {self._block()}")
+
+    def _kept_of(self, layer: Layer) -> int:
+        """Bytes that a layer keeps where it is not computed again; its packed experts are, all the same."""
+        kept = kept_bytes(layer, self.rows, self.numbers, self.adapters)
+        if not self.storage.experts:
+            return kept
+        given = expert_input_bytes(layer, self.rows, self.numbers, self.shape.hidden)
+        return kept - expert_bytes_kept(layer, self.rows, self.numbers, self.adapters) + given
 
     def _block(self) -> str:
         return f"{self.rows.count} x {self.rows.length:,} tokens"
@@ -201,15 +214,19 @@ class _Step:
             )
             work = Part("one layer at work", again - shared, "computed again, with its gradients")
         else:
-            again = max(working_bytes(x, rows, numbers, adapters) for x in layers)
+            packed = self.storage.experts
+            again = max(working_bytes(x, rows, numbers, adapters, experts_again=packed) for x in layers)
             work = Part("gradients under way", again, "of the activations, in one layer")
         return [self._kept(checkpointing), work, *self._unpacked()]
 
     def _unpacked(self) -> list[Part]:
-        """The largest packed weight, which is unpacked to be multiplied with."""
+        """The largest packed weight, or all of a layer's experts, unpacked to be multiplied with."""
         if self.storage.quantization in ("none", "int8"):
             return []
-        largest = max(linear.weights for layer, _ in self.shape.layers for linear in layer.linears)
+        layers = [layer for layer, _ in self.shape.layers]
+        largest = max(linear.weights for layer in layers for linear in layer.linears)
+        if self.storage.experts:
+            largest = max(largest, *(layer.experts.weights for layer in layers if layer.experts))
         return [Part("unpacked weights", largest * self.storage.compute, "of one layer at a time")]
 
     def _head(self, checkpointing: bool) -> list[Part]:

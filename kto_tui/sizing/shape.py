@@ -34,12 +34,14 @@ class Linear:
 
 @dataclass(frozen=True)
 class Experts:
-    """The experts of one layer. bitsandbytes does not take them for linear layers: they stay as they are.
+    """The experts of one layer.
 
-    `parameters`: of all `count` and their router; `active`: how many a token goes through; `width`: of each.
+    `parameters`: of all `count`, with biases and router; `weights`: of these, what their maps multiply with;
+    `active`: how many a token goes through; `width`: of each.
     """
 
     parameters: int
+    weights: int
     count: int
     active: int
     width: int
@@ -79,7 +81,8 @@ class ModelShape:
     """All of a causal language model. Sizes are counts of elements.
 
     `layers`: each kind of layer and how often it comes. `shipped`: the method and the bits that the weights
-    come quantized with, if they do. `notes`: what was guessed or left out, in words.
+    come quantized with, if they do. `notes`: what was guessed or left out, in words. `begun`: it holds an
+    adapter that is trained on, and whose twin stays as it was for the reference.
     """
 
     family: str
@@ -92,6 +95,7 @@ class ModelShape:
     longest: int | None = None
     shipped: tuple[str, float] | None = None
     notes: tuple[str, ...] = ()
+    begun: bool = False
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "ModelShape":
@@ -117,6 +121,16 @@ class ModelShape:
     def experts(self) -> int:
         """Parameters of all experts and their routers."""
         return sum(layer.experts.parameters * count for layer, count in self.layers if layer.experts)
+
+    @property
+    def expert_weights(self) -> int:
+        """Of these, what NF4 packs."""
+        return sum(layer.experts.weights * count for layer, count in self.layers if layer.experts)
+
+    @property
+    def stays_packed(self) -> tuple[str, float] | None:
+        """`shipped`, but for MXFP4, which is unpacked as it is loaded."""
+        return None if self.shipped and self.shipped[0] == "mxfp4" else self.shipped
 
     @property
     def parameters(self) -> int:
@@ -262,8 +276,10 @@ def _experts(read: _Config, hidden: int, place: int) -> Experts | None:
     width = read.count("moe_intermediate_size", "intermediate_size")
     biased = read.values.get("model_type") == "gpt_oss"
     biases = count * (2 * width + hidden) + count if biased else 0
+    weights = 3 * count * width * hidden
     return Experts(
-        parameters=3 * count * width * hidden + count * hidden + biases,
+        parameters=weights + count * hidden + biases,
+        weights=weights,
         count=count,
         active=min(count, read.count("num_experts_per_tok", "experts_per_token", default=2)),
         width=width,

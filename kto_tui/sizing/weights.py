@@ -21,11 +21,12 @@ FLOAT32 = 4
 
 @dataclass(frozen=True)
 class Storage:
-    """How a run stores and computes, `auto` resolved."""
+    """How a run stores and computes, `auto` resolved. `experts`: those of a mixture are packed, too."""
 
     quantization: str
     dtype: str
     optimizer: str
+    experts: bool = False
 
     @property
     def compute(self) -> int:
@@ -40,12 +41,21 @@ def resolved(config: RunConfig, shape: ModelShape, kind: str) -> Storage:
     if dtype == "auto":
         dtype = "bfloat16" if kind == "cuda" else "float32"
     optimizer = ("adamw_8bit" if cuda else "adamw_torch") if config.optim == "auto" else config.optim
-    return Storage(_quantization(config, shape, cuda), dtype, optimizer)
+    quantization, adapted = _quantization(config, shape, cuda), _adapts_experts(config, shape)
+    packs = quantization == "nf4" and shape.stays_packed is None and not adapted and shape.experts > 0
+    return Storage(quantization, dtype, optimizer, packs)
+
+
+def _adapts_experts(config: RunConfig, shape: ModelShape) -> bool:
+    adapters = Adapters.of(config, shape)
+    return any(adapters.expert_parameters(layer) for layer, _ in shape.layers)
 
 
 def _quantization(config: RunConfig, shape: ModelShape, cuda: bool) -> str:
-    if shape.shipped:
-        return shape.shipped[0]
+    if shape.stays_packed:
+        return shape.stays_packed[0]
+    if shape.shipped and (config.quantization == "int8" or _adapts_experts(config, shape)):
+        return "none"
     if config.quantization != "auto":
         return config.quantization
     return "nf4" if cuda and shape.parameters > NF4_FROM_PARAMETERS else "none"
@@ -53,8 +63,8 @@ def _quantization(config: RunConfig, shape: ModelShape, cuda: bool) -> str:
 
 def linear_bytes(shape: ModelShape, storage: Storage) -> int:
     """The linear layers but the head, which is what a quantization packs."""
-    if shape.shipped:
-        return int(shape.linear_weights * shape.shipped[1] / 8)
+    if shape.stays_packed:
+        return int(shape.linear_weights * shape.stays_packed[1] / 8)
     if storage.quantization == "nf4":
         return int(shape.linear_weights * NF4_BYTES)
     if storage.quantization == "int8":
@@ -64,10 +74,14 @@ def linear_bytes(shape: ModelShape, storage: Storage) -> int:
 
 
 def expert_bytes(shape: ModelShape, storage: Storage) -> int:
-    """bitsandbytes leaves experts as they are; other methods, which a model came with, pack them."""
-    if shape.shipped and shape.shipped[0] not in ("nf4", "int8"):
-        return int(shape.experts * shape.shipped[1] / 8)
-    return shape.experts * storage.compute
+    """NF4 packs their weights, but not their biases and routers, unless they get adapters; int8 packs none.
+
+    Other methods, which a model came with, pack them.
+    """
+    if shape.stays_packed and shape.stays_packed[0] not in ("nf4", "int8"):
+        return int(shape.experts * shape.stays_packed[1] / 8)
+    packed = shape.expert_weights if storage.experts else 0
+    return int(packed * NF4_BYTES) + (shape.experts - packed) * storage.compute
 
 
 def plain_bytes(shape: ModelShape, storage: Storage) -> int:

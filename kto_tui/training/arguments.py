@@ -25,9 +25,15 @@ def compute_dtype(config: RunConfig) -> torch.dtype:
     return torch.float32
 
 
-def lora_config(config: RunConfig, targets: Targets = EVERY_LINEAR) -> LoraConfig:
-    """LoRA on these layers: never the head, whose log-probabilities the engine computes by itself."""
+def lora_config(
+    config: RunConfig, targets: Targets = EVERY_LINEAR, revision: str | None = None
+) -> LoraConfig:
+    """LoRA on these layers: never the head, whose log-probabilities the engine computes by itself.
+
+    `revision`: the commit of the base on the hub.
+    """
     return LoraConfig(
+        revision=revision,
         task_type="CAUSAL_LM",
         r=config.lora_rank,
         lora_alpha=config.lora_alpha,

@@ -12,6 +12,7 @@ from kto_tui.core.events import ReferenceCacheReady
 from kto_tui.core.setting import NO_CACHE
 from kto_tui.training.alerts import cache_trouble
 from kto_tui.training.batches import Collator
+from kto_tui.training.beginning import adapter_digest
 from kto_tui.training.model import Base
 from kto_tui.training.plans import Planned
 from kto_tui.training.reference import ReferenceCache, default_root
@@ -69,6 +70,8 @@ def namespace(base: Base) -> str:
     """
     versions = [f"{name} {importlib.metadata.version(name)}" for name in _COMPUTES]
     versions.append(f"scoring {SCORING}")
+    if base.adapter:
+        versions.append(f"adapter {adapter_digest(base.adapter)}")
     attention = str(base.model.config._attn_implementation)
     return fingerprint(base.model, base.dtype, base.quantization, attention, _processor(), *versions)
 

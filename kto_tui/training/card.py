@@ -63,12 +63,18 @@ def adapter_card(
         "from peft import PeftModel",
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
         "",
-        f"base = AutoModelForCausalLM.from_pretrained({_quoted(base)})",
+        f"base = AutoModelForCausalLM.from_pretrained({_quoted(base)}{_pinned(config, base)})",
         f"model = PeftModel.from_pretrained(base, {_quoted(adapter)})",
         f"tokenizer = AutoTokenizer.from_pretrained({_quoted(adapter)})",
     ]
     about = "\n\n".join([f"A LoRA adapter for {_code(public_name(config.model))}.", *map(_plain, notes)])
     return _card(_front(config, "peft", "adapter"), title, about, code, training)
+
+
+def _pinned(config: RunConfig, base: str) -> str:
+    """The argument with which the hub gives the base's files as they were."""
+    revision = config.model_revision if base == config.model and hub_id(base) else None
+    return f", revision={_quoted(revision)}" if revision else ""
 
 
 def merged_card(config: RunConfig, training: str, *, title: str, folder: str, dtype: str) -> str:

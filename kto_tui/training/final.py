@@ -6,7 +6,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 from kto_tui.core.compatibility import ADAPTER_CONFIG
+from kto_tui.core.config import RunConfig
 from kto_tui.core.datareport import DataReport
 from kto_tui.core.directory import RunDirectory
 from kto_tui.core.manifest import (
@@ -21,7 +24,7 @@ from kto_tui.core.manifest import (
 )
 from kto_tui.training.after.base import name_base, other_base
 from kto_tui.training.after.logged import log_history
-from kto_tui.training.card import adapter_card, training_sections
+from kto_tui.training.card import adapter_card, public_name, training_sections
 from kto_tui.training.curves import Logs
 from kto_tui.training.model import Base
 from kto_tui.training.sitting import Sitting
@@ -60,9 +63,10 @@ def write_final_model(
                 "dtype": base.dtype,
                 "optim": sitting.resolved.get("optim", sitting.config.optim),
                 "revision of the base": base.source.revision,
+                "began with": base.adapter and f"the adapter {public_name(sitting.config.model)}",
             },
         )
-        return _write(sitting, trainer, base.source, training, step)
+        return _write(sitting, trainer, base, training, step)
 
 
 def _logs(sitting: Sitting, trainer: SteeredTrainer, step: int) -> Logs:
@@ -73,21 +77,22 @@ def _logs(sitting: Sitting, trainer: SteeredTrainer, step: int) -> Logs:
     return [entry for entry in logs if entry.get("step", 0) <= step]
 
 
-def _write(sitting: Sitting, trainer: SteeredTrainer, source: Source, training: str, step: int) -> Path:
-    final = sitting.directory.final_model
+def _write(sitting: Sitting, trainer: SteeredTrainer, trained: Base, training: str, step: int) -> Path:
+    final, source = sitting.directory.final_model, trained.source
+    config = msgspec.structs.replace(sitting.config, model=trained.name, model_revision=source.revision)
     staged = sitting.store.staging / final.name
     shutil.rmtree(staged.parent, ignore_errors=True)
     trainer.save_model(str(staged))
-    base = str(source.folder.resolve()) if source.own_copy else str(sitting.config.model)
+    base = str(source.folder.resolve()) if source.own_copy else trained.name
     name_base(staged, base)
     adapter = final.resolve()
     card = adapter_card(
-        sitting.config,
+        config,
         training,
         title=adapter.parent.name,
         base=base,
         adapter=str(adapter),
-        notes=_notes(sitting, source),
+        notes=_notes(config, sitting.directory, source),
     )
     (staged / "README.md").write_text(card, encoding="utf-8")
     _sign(staged, step, sitting.directory)
@@ -103,7 +108,7 @@ def _write(sitting: Sitting, trainer: SteeredTrainer, source: Source, training: 
     return final
 
 
-def _notes(sitting: Sitting, source: Source) -> list[str]:
+def _notes(config: RunConfig, directory: RunDirectory, source: Source) -> list[str]:
     """What the card says of a base that nobody but this run has."""
     if not source.own_copy:
         return []
@@ -111,7 +116,7 @@ def _notes(sitting: Sitting, source: Source) -> list[str]:
         "The base is a folder of its run. Where that was moved, name its new place in adapter_config.json "
         "(base_model_name_or_path)."
     )
-    return [*other_base(sitting.config, sitting.directory.base_model), moved]
+    return [*other_base(config, directory.base_model), moved]
 
 
 def _sign(folder: Path, step: int, directory: RunDirectory) -> None:

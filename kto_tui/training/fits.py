@@ -1,6 +1,7 @@
 """Whether a run will fit, said before gigabytes are loaded."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -10,6 +11,7 @@ from kto_tui.core.config import RunConfig
 from kto_tui.core.errors import UserError
 from kto_tui.core.events import AlertRaised
 from kto_tui.core.presets import load_preset
+from kto_tui.models.adapter import kept_beginning
 from kto_tui.sizing.fitting import advice, in_gib, planned
 from kto_tui.sizing.lengths import Lengths
 from kto_tui.sizing.memory import Kind
@@ -23,6 +25,7 @@ def memory_alert(config: RunConfig, model_folder: Path, lengths: Lengths) -> Ale
     """
     try:
         shape = ModelShape.from_config(json.loads((model_folder / "config.json").read_text(encoding="utf-8")))
+        shape = replace(shape, begun=kept_beginning(config) is not None)
     except (OSError, UnknownShape, ValueError, AttributeError, RecursionError):
         return None
     kind, available = _device()

@@ -8,12 +8,14 @@ from kto_tui.core.compatibility import check_adapter
 from kto_tui.core.errors import UserError
 from kto_tui.core.manifest import problem_of
 from kto_tui.training.alerts import settings_changed
+from kto_tui.training.beginning import adapter_digest
 from kto_tui.training.dataset import Prepared, fingerprint
 from kto_tui.training.identity import base_fingerprint, require_same
 from kto_tui.training.model import Base
 from kto_tui.training.reading import Split
 from kto_tui.training.resumed import check_files, resumed_step
 from kto_tui.training.sitting import Sitting
+from kto_tui.training.targets import packs_experts
 
 
 def check_checkpoint(sitting: Sitting, resumed: Path) -> None:
@@ -41,8 +43,18 @@ def check_identity(sitting: Sitting, base: Base, prepared: Mapping[Split, Prepar
     """
     sitting.identity = {
         "data": fingerprint(prepared["train"]),
-        "base": base_fingerprint(base.source.folder),
+        "base": _identity(base),
         "evaluation_data": fingerprint(prepared["eval"]) if "eval" in prepared else None,
     }
     if sitting.resumed and not sitting.config.allow_changed_settings:
         require_same(sitting.resumed, sitting.config, sitting.identity)
+
+
+def _identity(base: Base) -> str:
+    """Of the weights, whether experts are packed (older versions did not), and of the adapter begun with."""
+    found = [base_fingerprint(base.source.folder)]
+    if packs_experts(base.model):
+        found.append("experts packed")
+    if base.adapter:
+        found.append(adapter_digest(base.adapter))
+    return " ".join(found)

@@ -11,6 +11,7 @@ from kto_tui.core.config import RunConfig
 from kto_tui.core.errors import UserError
 from kto_tui.core.setting import AUTO
 from kto_tui.data.survey.balance import balanced_weights
+from kto_tui.training.card import hub_id
 from kto_tui.training.resumed import accumulators
 
 _WEIGHTS = ("*.safetensors", "*.bin")
@@ -62,7 +63,8 @@ def require_same(resumed: Path, config: RunConfig, identity: Mapping[str, str | 
     )
     words = {
         "data": f"the rows of {config.dataset}{template} are not those that it was trained on",
-        "base": f"the files of {config.model} are not those of the base that it was trained on",
+        "base": f"the files of {config.model} are not those of the base that it was trained on"
+        + (", whose commit --model-revision can name" if hub_id(config.model) else ""),
         "evaluation_data": "the rows of "
         f"{config.eval_dataset or f'--eval-fraction {config.eval_fraction}'} are not those that it was "
         "evaluated on, and --early-stopping-patience goes by them",

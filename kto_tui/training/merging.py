@@ -23,14 +23,16 @@ from kto_tui.training.after.publish import (
     require_access,
     require_public_base,
 )
+from kto_tui.training.beginning import on_base
 from kto_tui.training.card import told_training, training_sections
 from kto_tui.training.environment import prepare_environment
 
 
 def export(pipe: Pipe, request: dict[str, Any]) -> None:
     """All that was asked for. What could fail early is asked before weights are loaded. Raises UserError."""
-    with settings_in_place(pipe, request["config"]) as config:
+    with settings_in_place(pipe, request["config"]) as given:
         prepare_environment()
+        config = on_base(given)
         converter = find_converter(request["gguf"]) if request.get("gguf") else None
         repo, public = request.get("repo"), bool(request.get("public"))
         adapter = Path(request["adapter"])

@@ -25,14 +25,16 @@ from kto_tui.core.config import RunConfig
 from kto_tui.core.errors import UserError, one_line, printable
 from kto_tui.core.events import AlertRaised
 from kto_tui.core.sizes import format_size
-from kto_tui.models.folder import packed_as, read_json
+from kto_tui.models.chain import adapter_without_base
+from kto_tui.models.folder import has_tokenizer, packed_as, read_json
 from kto_tui.training.adapters import rounding_alert
 from kto_tui.training.arguments import compute_dtype
-from kto_tui.training.loading import whole_model
+from kto_tui.training.beginning import beginning_of, pin
+from kto_tui.training.loading import adapts_experts, require_fit, whole_model
 from kto_tui.training.recovery import is_out_of_memory
 from kto_tui.training.sources import Report, Source, locate
 from kto_tui.training.suitable import check_by_trying, check_kind, own_code, settings_of
-from kto_tui.training.targets import EVERY_LINEAR, Targets, adapter_parameters, choose_targets, stacked
+from kto_tui.training.targets import EVERY_LINEAR, Targets, adapter_parameters, choose_targets, is_stacked
 from kto_tui.training.templates import apply_template
 
 __all__ = ["Base", "adapter_parameters", "load_base"]
@@ -47,7 +49,9 @@ _NOT_LOADED = (OSError, ValueError, ImportError, SafetensorError, pickle.Unpickl
 class Base:
     """A loaded base model. `quantization` is nf4, int8, none, or the method the model came with.
 
-    `targets`: the layers that get adapters; `alerts`: what the user should know of it.
+    `name`: what adapters call it, a hub id or a folder. `adapter`: the folder of the one that training goes
+    on with, as the reference keeps it; None where it begins with a new one, on the layers in `targets`.
+    `alerts`: what the user should know of it.
     """
 
     model: PreTrainedModel
@@ -55,7 +59,9 @@ class Base:
     source: Source
     quantization: str
     dtype: str
+    name: str
     targets: Targets = EVERY_LINEAR
+    adapter: Path | None = None
     alerts: tuple[AlertRaised, ...] = ()
 
 
@@ -63,33 +69,50 @@ def load_base(
     config: RunConfig,
     report: Report,
     on_tokenizer: Callable[[PreTrainedTokenizerBase, Path], None] = lambda *_: None,
+    *,
+    for_adapter: Path | None = None,
 ) -> Base:
     """Find and load `config.model`; the tokenizer and the model's folder are handed over as soon
-    as they are there.
+    as they are there. `for_adapter`: the folder of one that will be put on it.
 
     Raises UserError when the model cannot be had, is none that can be trained here, or has not the layers or
     the chat template that `config` names.
     """
-    source = locate(config, report)
+    given, beginning = config, beginning_of(config)
+    config, adapter = beginning.config, beginning.adapter
     assert config.model is not None
+    try:
+        source = locate(config, report)
+    except UserError as error:
+        if adapter is None:
+            raise
+        raise adapter_without_base(Path(str(given.model)), config.model, error) from error
+    if adapter is not None:
+        pin(adapter, source.revision)
     report(0, 0, "loading weights")
     with _blaming_files(config.model, Exception):  # Nothing but small files is read so far.
         settings = settings_of(config.model, str(source.folder))
         check_kind(config.model, settings)
-        tokenizer = load_tokenizer(config, source.folder, settings)
-        quantization = choose_quantization(config, settings)
-        choose_targets(config, _skeleton(settings))  # A wrong name is told before the weights are loaded.
+        spoken = adapter if adapter and has_tokenizer(adapter) else source.folder
+        tokenizer = load_tokenizer(config, spoken, settings)
+        # What does not fit is told before the weights are loaded.
+        if adapter is None:
+            of_experts = bool(choose_targets(config, _skeleton(settings)).parameters)
+        else:
+            require_fit(f"--model {given.model} holds an adapter that", _skeleton(settings), adapter)
+            of_experts = adapts_experts(adapter)
+        of_experts = of_experts or (for_adapter is not None and adapts_experts(for_adapter))
+        quantization = choose_quantization(config, settings, of_experts=of_experts)
     on_tokenizer(tokenizer, source.folder)
     with _blaming_files(config.model, *_NOT_LOADED):
-        model = _load_weights(config, source.folder, quantization)
-    targets = choose_targets(config, model)
+        model = _load_weights(config, source.folder, quantization, experts=not of_experts)
+    targets = choose_targets(config, model) if adapter is None else EVERY_LINEAR
     check_by_trying(config.model, model, tokenizer)
     # Adapters name their base by this, so it is what the user asked for and not where the files lie.
     model.name_or_path = model.config._name_or_path = config.model
     dtype = str(compute_dtype(config)).removeprefix("torch.")
-    return Base(
-        model, tokenizer, source, quantization, dtype, targets, _alerts(config, source, quantization, dtype)
-    )
+    alerts = _alerts(config, source, quantization, dtype)
+    return Base(model, tokenizer, source, quantization, dtype, config.model, targets, adapter, alerts)
 
 
 def _alerts(config: RunConfig, source: Source, quantization: str, dtype: str) -> tuple[AlertRaised, ...]:
@@ -160,16 +183,19 @@ def load_tokenizer(
     return found
 
 
-def choose_quantization(config: RunConfig, settings: PretrainedConfig) -> str:
+def choose_quantization(config: RunConfig, settings: PretrainedConfig, *, of_experts: bool = False) -> str:
     """How the weights will be stored: as asked; auto is nf4 for large models on CUDA, else none.
 
     Weights that came packed stay so, but for those of MXFP4 (gpt-oss), which no gradient passes: they are
-    unpacked.
+    unpacked, and packed anew where that is nf4. `of_experts`: experts get adapters, and are not packed.
     """
     if packed := getattr(settings, "quantization_config", None):
         method = packed.get("quant_method") if isinstance(packed, dict) else packed.quant_method
         name = str(getattr(method, "value", method))
-        return "none" if name == "mxfp4" else name
+        if name != "mxfp4":
+            return name
+        if of_experts or config.quantization == "int8":
+            return "none"
     if config.quantization != "auto":
         return config.quantization
     if not torch.cuda.is_available():
@@ -185,16 +211,21 @@ def _skeleton(settings: PretrainedConfig) -> PreTrainedModel:
     return made
 
 
-def _load_weights(config: RunConfig, folder: Path, quantization: str) -> PreTrainedModel:
+def _load_weights(config: RunConfig, folder: Path, quantization: str, *, experts: bool) -> PreTrainedModel:
+    """`experts`: NF4 is for them, too. PEFT 0.21 can adapt none that are packed: what it adds at one pass is
+    still there at the next.
+    """
     dtype, name = compute_dtype(config), str(config.model)
     options: dict[str, Any] = {}
-    if packing := _packing(folder, quantization, dtype):
+    if quantization == "nf4" and packed_as(folder) == "mxfp4":
+        options["config"] = without_packing(settings_of(name, str(folder)))
+    if packing := _packing(folder, quantization, dtype, experts=experts):
         options["quantization_config"] = packing  # None would undo what weights say that came packed.
     device = 0 if torch.cuda.is_available() else "cpu"
     if packing or device == 0:
         options["device_map"] = {"": device}
     try:
-        fills = packed_as(folder) is not None
+        fills = packed_as(folder) is not None and quantization != "nf4"
         model = whole_model(f"--model {name}", folder, fills=fills, dtype=dtype, **options)
     except RuntimeError as error:
         if "ignore_mismatched_sizes" in str(error):
@@ -217,12 +248,11 @@ def _check_packing(name: str, model: PreTrainedModel, quantization: str) -> None
         raise UserError(
             f"--model {name}: packed as {quantization}, which takes no gradient; choose the unpacked model"
         )
-    whole = [weight for weight in stacked(model).values() if weight.is_floating_point()]
+    whole = [weight for name, weight in model.named_parameters() if is_stacked(name, weight)]
     if quantization in ("nf4", "int8", "bitsandbytes") and whole:
         size = sum(weight.numel() * weight.element_size() for weight in whole)
-        logger.warning(
-            "the weights of the experts, %s, stay unpacked: only linear layers are packed", format_size(size)
-        )
+        why = "adapters go on them" if quantization == "nf4" else "only linear layers are packed"
+        logger.warning("the weights of the experts, %s, stay unpacked: %s", format_size(size), why)
 
 
 def keep_differentiable(model: PreTrainedModel) -> None:
@@ -238,9 +268,12 @@ def keep_differentiable(model: PreTrainedModel) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _packing(folder: Path, quantization: str, dtype: torch.dtype) -> BitsAndBytesConfig | Mxfp4Config | None:
+def _packing(
+    folder: Path, quantization: str, dtype: torch.dtype, *, experts: bool
+) -> BitsAndBytesConfig | Mxfp4Config | None:
     """How weights are to be packed, or unpacked; None where they stay as they came."""
-    if packed_as(folder) == "mxfp4":
+    of_mxfp4 = packed_as(folder) == "mxfp4"
+    if of_mxfp4 and quantization != "nf4":
         return Mxfp4Config(dequantize=True)
     if quantization not in ("nf4", "int8"):
         return None
@@ -248,12 +281,23 @@ def _packing(folder: Path, quantization: str, dtype: torch.dtype) -> BitsAndByte
         raise UserError(f"--quantization {quantization}: it needs a package; pip install bitsandbytes")
     if quantization == "int8":
         return BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]
-    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+    packing = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
+    if not experts:
+        return packing
+    from kto_tui.training.experts import with_experts
+
+    return with_experts(packing, of_mxfp4=of_mxfp4)
+
+
+def without_packing(settings: PretrainedConfig) -> PretrainedConfig:
+    """The settings of a model whose weights came packed, as those of its plain twin."""
+    del settings.quantization_config
+    return settings
 
 
 def ensure_pad_token(tokenizer: PreTrainedTokenizerBase, vocabulary: int | None = None) -> None:

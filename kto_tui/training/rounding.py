@@ -52,7 +52,7 @@ def rounded(tuned: PeftModel, store: Store, *, sampled: bool = False) -> Rounded
 
 
 def _changes(tuned: PeftModel, sampled: bool) -> Iterator[tuple[Tensor, Tensor]]:
-    """Each adapted weight and its change, in float32. Stacked experts are never packed: not in a sample."""
+    """Each adapted weight and its change, in float32. A sample is of linear layers alone."""
     for module in tuned.modules():
         if not isinstance(module, LoraLayer) or (sampled and isinstance(module, ParamWrapper)):
             continue

@@ -11,22 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError  # type: ignore[attr-defined]
 
 from kto_tui.core.config import TINY_MODEL, RunConfig
 from kto_tui.core.directory import RunDirectory
 from kto_tui.core.errors import UserError, one_line, printable
 from kto_tui.core.manifest import describe
-from kto_tui.models.check import adapter_without_base, check_depth, check_on_hub, local_folder, out_of_reach
-from kto_tui.models.folder import MARKER, adapted_base, gguf_file, kept_base, missing_part, read_json
-from kto_tui.models.gguf_header import scaled_positions
-from kto_tui.models.hub import SMALL_FILES, HubUnreachableError, cached_model, explained
+from kto_tui.models.chain import Chain, follow
+from kto_tui.models.check import check_on_hub, out_of_reach
+from kto_tui.models.folder import MARKER, check_folder, check_settings, gguf_file, missing_part, read_json
+from kto_tui.models.gguf_positions import NotUnderstoodError, scaled_positions
+from kto_tui.models.hub import SMALL_FILES, HubUnreachableError, cached_model, commit_of, explained
 from kto_tui.models.packages import PACKAGES
 from kto_tui.training.download import progress_bar
 from kto_tui.training.space import writing
 
 BASE_MODEL_NAME = "base_model"
+_HUB, _HUB_CACHE = "hub", "hub cache"
 _WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 
 Report = Callable[[int, int, str], None]
@@ -45,8 +47,8 @@ class Source:
 
     @property
     def revision(self) -> str | None:
-        """The commit of a snapshot of the hub."""
-        return self.folder.name if self.folder.parent.name == "snapshots" else None
+        """The commit of a model that was found by its name on the hub."""
+        return commit_of(self.folder) if self.label in (_HUB, _HUB_CACHE) else None
 
 
 @dataclass(frozen=True)
@@ -68,45 +70,49 @@ def locate(config: RunConfig, report: Report) -> Source:
     model, output = config.model, Path(config.output_dir)
     if kept := _own_copy(config, output):
         return kept
-    found = _find(model, RunDirectory(output).staging, report)
+    found = _find(follow(model, config.model_revision), RunDirectory(output).staging, report)
     if found.folder is not None:
         return Source(found.folder, found.label)
     assert found.build is not None
     return _keep(output, model, found.label, found.build)
 
 
-def _find(model: str, scratch: Path, report: Report, depth: int = 0) -> Found:
-    """The model of that name. What has to be made on the way to it is made in `scratch`. Raises UserError.
-
-    `depth`: how many adapters it is the base of.
+def _find(chain: Chain, scratch: Path, report: Report) -> Found:
+    """The model at the end of the chain, with the adapters on it. What has to be made on the way is made in
+    `scratch`. Raises UserError.
     """
+    try:
+        found = _find_end(chain, report)
+    except UserError as error:
+        raise chain.blaming(error) from error
+    for adapter, base in zip(reversed(chain.adapters), reversed(chain.named), strict=True):
+        scratch = scratch / "below"  # Nothing of what is below may lie in the way.
+        report(0, 0, f"merging the adapter {adapter.name} into {base}")
+        found = Found(
+            f"adapter {adapter.name} merged into {base}", build=_merge(adapter, found, scratch / "bare")
+        )
+    return found
+
+
+def _find_end(chain: Chain, report: Report) -> Found:
+    """The whole model, which no adapter is part of."""
+    model = chain.name
     if model == TINY_MODEL:
         report(0, 0, "building the built-in model")
         return Found("built here", build=_build_tiny)
-    if path := local_folder(model):
-        return _from_folder(path, scratch, report, depth)
-    if cached := cached_model(model):
-        return Found("hub cache", cached)
+    if path := chain.path:
+        check_folder(path)
+        if gguf := gguf_file(path):
+            report(0, 0, f"converting {gguf.name}")
+            return Found(f"GGUF file {gguf.name}", build=lambda folder: _convert_gguf(gguf, folder))
+        return Found("kept by its run" if chain.kept else "local folder", path)
+    if cached := cached_model(model, chain.revision):
+        check_settings(printable(model), cached)
+        return Found(_HUB_CACHE, cached)
     try:
-        return Found("hub", _from_hub(model, report))
+        return Found(_HUB, _from_hub(model, chain.revision, report))
     except HubUnreachableError as error:
-        return _from_package(model, report, error)
-
-
-def _from_folder(path: Path, scratch: Path, report: Report, depth: int) -> Found:
-    if gguf := gguf_file(path):
-        report(0, 0, f"converting {gguf.name}")
-        return Found(f"GGUF file {gguf.name}", build=lambda folder: _convert_gguf(gguf, folder))
-    if (base := adapted_base(path)) is None:
-        return Found("local folder", path)
-    check_depth(path, depth)
-    below = Found("kept by its run", kept) if (kept := kept_base(path, base)) else None
-    try:
-        below = below or _find(base, scratch / "below", report, depth + 1)
-    except UserError as error:
-        raise adapter_without_base(path, base, error) from error
-    report(0, 0, f"merging the adapter {path.name} into {base}")
-    return Found(f"adapter {path.name} merged into {base}", build=_merge(path, below, scratch / "bare"))
+        return _from_package(model, chain.revision, report, error)
 
 
 def _merge(adapter: Path, below: Found, bare: Path) -> Callable[[Path], None]:
@@ -124,29 +130,45 @@ def _merge(adapter: Path, below: Found, bare: Path) -> Callable[[Path], None]:
     return build
 
 
-def _from_hub(model: str, report: Report) -> Path:
+def _from_hub(model: str, revision: str | None, report: Report) -> Path:
     """Download what training needs. Raises UserError, and HubUnreachableError where the hub does not answer.
 
     Asked by ourselves first, since the hub's client takes half a minute to notice that there is no network.
     """
-    check_on_hub(model)
+    check_on_hub(model, revision)
     bar = progress_bar(lambda done, total: report(done, total, f"downloading {model}"))
     try:
-        for weights in _WEIGHTS:
-            folder = Path(snapshot_download(model, allow_patterns=[*SMALL_FILES, weights], tqdm_class=bar))
-            missing = missing_part(folder)
-            if not missing:
+        if revision is None or check_on_hub(model) == revision:
+            # By no name but main's does the cache take note of what main is, for others that look for it.
+            folder = _download(model, None, bar)
+            if revision in (None, commit_of(folder)):
                 return folder
+        return _download(model, revision, bar)
     except (HTTPError, LocalEntryNotFoundError) as error:
         raise explained(error, model, "model") from error
+
+
+def _download(model: str, revision: str | None, bar: type[Any]) -> Path:
+    """The snapshot in the cache, whole. Raises UserError, and as the hub's client does.
+
+    What its settings say against it is told before gigabytes are on their way.
+    """
+    settings = Path(hf_hub_download(model, "config.json", revision=revision, tqdm_class=bar))
+    check_settings(printable(model), settings.parent)
+    for weights in _WEIGHTS:
+        wanted = [*SMALL_FILES, weights]
+        folder = Path(snapshot_download(model, revision=revision, allow_patterns=wanted, tqdm_class=bar))
+        missing = missing_part(folder)
+        if not missing:
+            return folder
     raise UserError(f"--model {model}: the repository has {missing}; expected a transformers causal model")
 
 
-def _from_package(model: str, report: Report, reason: HubUnreachableError) -> Found:
-    package = PACKAGES.get(model)
+def _from_package(model: str, revision: str | None, report: Report, reason: HubUnreachableError) -> Found:
+    package = None if revision else PACKAGES.get(model)  # It holds one revision, which nobody can name.
     gguf = package.path() if package else None
     if package is None or gguf is None:
-        raise out_of_reach(model, reason) from None
+        raise out_of_reach(model, reason, revision) from None
     report(0, 0, f"converting the model inside {package.label}")
     return Found(package.label, build=lambda folder: _convert_gguf(gguf, folder))
 
@@ -204,21 +226,23 @@ def _convert_gguf(gguf: Path, folder: Path) -> None:
     read otherwise than it is meant.
     """
     import torch
-    from transformers import AutoTokenizer, GgufConfig
+    from transformers import AutoConfig, AutoTokenizer, GgufConfig
 
     from kto_tui.training.loading import whole_model
 
     who = f"--model {printable(str(gguf))}"
     try:
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        settings = AutoConfig.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        _scale_positions(who, gguf, settings.get_text_config())
         model = whole_model(
             who,
             gguf.parent,
             gguf_file=gguf.name,
+            config=settings,
             dtype=torch.bfloat16,
             quantization_config=GgufConfig(dequantize=True),
         )
-        _require_positions(who, gguf, model.config.get_text_config())
     except (OSError, MemoryError, UserError):
         raise
     except Exception as error:  # The tokenizers library has no narrower one.
@@ -227,16 +251,49 @@ def _convert_gguf(gguf: Path, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _require_positions(who: str, gguf: Path, settings: Any) -> None:
-    """Refuse a file whose positions are scaled in a way that was not read. Raises UserError."""
+def _scale_positions(who: str, gguf: Path, settings: Any) -> None:
+    """Have the settings scale positions as the file does, which transformers leaves out as it reads it.
+
+    Raises UserError for what has no exact counterpart there.
+    """
     read = getattr(settings, "rope_parameters", None) or {}
-    parts = [
+    kinds = [
         read,
         *(part for part in read.values() if isinstance(part, dict)),
     ]  # Some have one a kind of layer.
-    plain = all(part.get("rope_type", "default") == "default" for part in parts)
-    if plain and (scaled := scaled_positions(gguf)):
+    if any(part.get("rope_type", "default") != "default" for part in kinds):
+        return
+    try:
+        scaled = scaled_positions(gguf)
+        if scaled and len(kinds) > 1:
+            settings.rope_parameters = _on_long_layers(settings.model_type, read, scaled)
+            return
+        if scaled and (rotated := _rotated(settings, read)) != _rotated_by(scaled, rotated):
+            raise NotUnderstoodError(f"{_rotated_by(scaled, rotated)} of {rotated} dimensions rotated")
+    except NotUnderstoodError as error:
         raise UserError(
-            f"{who}: its positions are scaled ({printable(scaled)}), which transformers does not read from "
-            "GGUF; give the model's safetensors"
-        )
+            f"{who}: its positions are scaled in a way that transformers does not know from GGUF "
+            f"({printable(str(error))}); give the model's safetensors"
+        ) from error
+    if scaled:
+        settings.rope_parameters = {**read, **scaled}
+        if "long_factor" in scaled:  # Phi-3 has it there, too.
+            settings.original_max_position_embeddings = scaled["original_max_position_embeddings"]
+
+
+def _on_long_layers(kind: str, read: dict[str, Any], scaled: dict[str, Any]) -> dict[str, Any]:
+    """Gemma 3 scales those layers alone that look at everything. Raises NotUnderstoodError for any other."""
+    if kind != "gemma3_text" or scaled["rope_type"] != "linear":
+        raise NotUnderstoodError(f"rope scaling of type {scaled['rope_type']}, by kinds of layers")
+    return {**read, "full_attention": {**read["full_attention"], **scaled}}
+
+
+def _rotated(settings: Any, read: dict[str, Any]) -> int:
+    """How many dimensions of a head positions turn."""
+    head = getattr(settings, "head_dim", None) or settings.hidden_size // settings.num_attention_heads
+    return int(head * read.get("partial_rotary_factor", 1.0))
+
+
+def _rotated_by(scaled: dict[str, Any], otherwise: int) -> int:
+    """The same, by the number of factors."""
+    return 2 * len(scaled["long_factor"]) if "long_factor" in scaled else otherwise

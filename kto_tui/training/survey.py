@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+import msgspec
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -22,8 +23,9 @@ from kto_tui.data import Row
 from kto_tui.data.survey.checking import check
 from kto_tui.data.survey.reading import Lengths
 from kto_tui.data.survey.talk import Doing, Done, Refused, decode_request, encode
-from kto_tui.models.check import check_on_hub, local_folder, out_of_reach
-from kto_tui.models.folder import gguf_file
+from kto_tui.models.chain import follow
+from kto_tui.models.check import check_on_hub, out_of_reach
+from kto_tui.models.folder import check_folder, gguf_file, has_tokenizer
 from kto_tui.models.hub import SMALL_FILES, HubUnreachableError, explained
 from kto_tui.models.packages import PACKAGES
 from kto_tui.training.dataset import tokenize_rows
@@ -114,27 +116,35 @@ def _measured(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> list[L
 def _find_tokenizer(config: RunConfig) -> PreTrainedTokenizerBase:
     """The tokenizer that training would use, from wherever it lies. Raises UserError, and as loading does."""
     assert config.model is not None
-    if config.model == TINY_MODEL:
+    chain = follow(config.model, config.model_revision)
+    for adapter in chain.adapters:
+        if has_tokenizer(adapter):
+            return load_tokenizer(config, adapter)
+    if chain.name == TINY_MODEL and chain.path is None:
         return _with_template(build_tokenizer(), config)
-    if (path := local_folder(config.model)) is None:
-        return _from_hub(config)
+    if (path := chain.path) is None:
+        return _from_hub(msgspec.structs.replace(config, model=chain.name, model_revision=chain.revision))
+    check_folder(path)
     return _from_gguf(gguf, config) if (gguf := gguf_file(path)) else load_tokenizer(config, path)
 
 
 def _from_hub(config: RunConfig) -> PreTrainedTokenizerBase:
     """The small files alone, from the cache or the hub; else the GGUF file of a package."""
-    model = str(config.model)
+    model, revision = str(config.model), config.model_revision
     try:
-        return load_tokenizer(config, Path(snapshot_download(model, local_files_only=True)))
+        return load_tokenizer(
+            config, Path(snapshot_download(model, revision=revision, local_files_only=True))
+        )
     except (OSError, ValueError):  # Not in the cache, or only a part that is no tokenizer.
         pass
     try:
-        check_on_hub(model)
-        return load_tokenizer(config, Path(snapshot_download(model, allow_patterns=[*SMALL_FILES])))
+        check_on_hub(model, revision)
+        found = snapshot_download(model, revision=revision, allow_patterns=[*SMALL_FILES])
+        return load_tokenizer(config, Path(found))
     except HubUnreachableError as reason:
-        gguf = PACKAGES[model].path() if model in PACKAGES else None
+        gguf = PACKAGES[model].path() if model in PACKAGES and not revision else None
         if gguf is None:
-            raise out_of_reach(model, reason) from None
+            raise out_of_reach(model, reason, revision) from None
         return _from_gguf(gguf, config)
     except HTTPError as error:
         raise explained(error, model, "model") from error

@@ -1,10 +1,12 @@
 """Which layers get adapters: every linear layer, or those that the settings name."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
+from torch.nn.utils import parametrize
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
@@ -64,13 +66,43 @@ def linear_layers(model: PreTrainedModel) -> dict[str, torch.nn.Module]:
     }
 
 
-def stacked(model: PreTrainedModel) -> dict[str, torch.nn.Parameter]:
-    """Weights of all experts of a layer in one, (experts, …, …), by their full names."""
-    return {
-        name: parameter
-        for name, parameter in model.named_parameters()
-        if ".experts." in name and "parametrizations" not in name and parameter.ndim == 3
-    }
+def stacked(model: PreTrainedModel) -> dict[str, tuple[int, ...]]:
+    """Shapes, (experts, …, …), of the weights of all experts of a layer in one, by their full names.
+
+    As they are computed with, where they lie packed.
+    """
+    whole = {name: tuple(p.shape) for name, p in model.named_parameters() if is_stacked(name, p)}
+    return whole | {name: shape for name, shape, _ in _packed(model)}
+
+
+def _packed(model: PreTrainedModel) -> Iterator[tuple[str, tuple[int, ...], int]]:
+    """Full name and shape of each stacked weight that lies packed, and in how many bytes."""
+    for name, module in model.named_modules():
+        if parametrize.is_parametrized(module):
+            for last, steps in module.parametrizations.items():
+                if state := getattr(steps[0], "quant_state", None):
+                    yield f"{name}.{last}", tuple(state.shape), steps.original.numel()
+
+
+def all_parameters(model: PreTrainedModel) -> int:
+    """How many parameters a model has, packed ones as they are computed with."""
+    # transformers knows of packed linear layers only.
+    return model.num_parameters() + sum(math.prod(shape) - held for _, shape, held in _packed(model))
+
+
+def packs_experts(model: PreTrainedModel) -> bool:
+    """Whether the weights of experts lie packed."""
+    return any(_packed(model))
+
+
+def is_stacked(name: str, weight: torch.Tensor) -> bool:
+    """Whether a weight, by its full name, is one of all experts of a layer, and not packed."""
+    return (
+        ".experts." in name
+        and "parametrizations" not in name
+        and weight.ndim == 3
+        and weight.is_floating_point()
+    )
 
 
 def adapter_parameters(model: PreTrainedModel, rank: int, chosen: Targets = EVERY_LINEAR) -> int:
@@ -78,9 +110,9 @@ def adapter_parameters(model: PreTrainedModel, rank: int, chosen: Targets = EVER
     linear = linear_layers(model)
     wanted = chosen.modules if isinstance(chosen.modules, list) else list(linear)
     sides = [sum(_sides(module)) for name, module in linear.items() if _is_one_of(name, wanted)]
-    for name, weight in stacked(model).items():
+    for name, (count, *pair) in stacked(model).items():
         if _is_one_of(name, chosen.parameters):
-            sides.append(weight.shape[0] * sum(weight.shape[1:]))
+            sides.append(count * sum(pair))
     return rank * sum(sides)
 
 

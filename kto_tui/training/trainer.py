@@ -24,6 +24,7 @@ from kto_tui.training.batches import Block
 from kto_tui.training.checkpoints import WriteFailed
 from kto_tui.training.early import EarlyStopping
 from kto_tui.training.engine import EngineTrainer
+from kto_tui.training.loading import ADAPTER
 from kto_tui.training.memory import memory_in_use_bytes
 from kto_tui.training.moments import check_fit
 from kto_tui.training.recovery import Shrunk
@@ -70,7 +71,7 @@ class SteeredTrainer(EngineTrainer):
         float32_adapters(self.model)
         # Without this PEFT asks the hub about the base's vocabulary at every save.
         self.model.save_pretrained = functools.partial(
-            self.model.save_pretrained, save_embedding_layers=False
+            self.model.save_pretrained, save_embedding_layers=False, selected_adapters=[ADAPTER]
         )
 
     def get_batch_samples(

@@ -16,6 +16,7 @@ from kto_tui.core.directory import RunDirectory
 from kto_tui.core.events import AlertRaised, DataReady, DataReported, ModelLoaded, StageChanged
 from kto_tui.core.manifest import problem_of
 from kto_tui.core.schedule import total_steps
+from kto_tui.models.adapter import trainable_adapter
 from kto_tui.sizing.lengths import Lengths
 from kto_tui.training.alerts import final_is_best
 from kto_tui.training.arguments import kto_config, lora_config
@@ -33,10 +34,12 @@ from kto_tui.training.optional import given
 from kto_tui.training.plans import Planned
 from kto_tui.training.preparing import Preparing
 from kto_tui.training.reading import ReadRows, Split, read_rows
+from kto_tui.training.reference_adapter import as_reference, going_on_with
 from kto_tui.training.resumed import accumulators, last_metrics, resumed_step
 from kto_tui.training.sitting import Sitting
 from kto_tui.training.space import check_before_training
 from kto_tui.training.steering import Ending
+from kto_tui.training.targets import all_parameters
 from kto_tui.training.tracking import tracked
 from kto_tui.training.trainer import PatienceOver, SteeredTrainer, StepLeft
 from kto_tui.training.weights import chosen_weights
@@ -107,15 +110,19 @@ class Work:
     def _report_model(self, base: Base) -> None:
         for alert in base.alerts:
             self._sitting.emitter.emit(alert)
+        trainable = adapter_parameters(base.model, self._config.lora_rank, base.targets)
+        source = base.source.label
+        if base.adapter and (adapter := trainable_adapter(base.adapter)):
+            trainable, source = adapter.parameters, f"adapter of {base.name} ({source})"
         self._sitting.emitter.emit(
             ModelLoaded(
                 name=str(self._config.model),
-                parameters=base.model.num_parameters(),
-                trainable_parameters=adapter_parameters(base.model, self._config.lora_rank, base.targets),
+                parameters=all_parameters(base.model),
+                trainable_parameters=trainable,
                 quantization=base.quantization,
                 dtype=base.dtype,
                 device=str(base.model.device),
-                source=base.source.label,
+                source=source,
             )
         )
 
@@ -168,15 +175,19 @@ class Work:
         trainer = SteeredTrainer(
             self._sitting,
             name_of,
-            model=base.model,
+            model=going_on_with(base, self._config) if base.adapter else base.model,
             args=kto_config(self._config, chosen_weights(self._config, train.desirable, train.undesirable)),
             processing_class=base.tokenizer,
             train=plans["train"],
             evaluation=plans.get("eval"),
             kl_scope=self._config.kl_scope,
             reference=open_reference_cache(self._sitting, base, plans["train"]),
-            peft_config=lora_config(self._config, base.targets),
+            peft_config=None
+            if base.adapter
+            else lora_config(self._config, base.targets, base.source.revision),
         )
+        if base.adapter:
+            as_reference(trainer.model, base.adapter)
         if self._config.gradient_checkpointing == "auto" and self._memory_is_short(trainer):
             trainer.checkpoint_gradients()
         self._sitting.resolved = resolved(

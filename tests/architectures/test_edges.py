@@ -22,15 +22,17 @@ from kto_tui.training.suitable import check_by_trying
 from kto_tui.training.tiny import build_tokenizer
 from tests.architectures import gguf_file
 from tests.architectures.families import FAMILIES, SIZES, build, save
-from tests.architectures.test_families import adapted, assert_as_plain, reloaded, train
+from tests.architectures.test_families import adapted, assert_as_plain, train
+from tests.architectures.test_families import pack_experts as pack_nf4
 from tests.real_worker.harness import sit, tiny
 
 
 def load(folder: Path, **changes: Any) -> Any:
     """What load_base makes of a folder's model."""
     (folder / "out").mkdir(exist_ok=True)
-    model = changes.pop("model", str(folder / "model"))
-    return load_base(RunConfig(model=model, output_dir=str(folder / "out"), **changes), lambda *_: None)
+    model, adapter = changes.pop("model", str(folder / "model")), changes.pop("for_adapter", None)
+    config = RunConfig(model=model, output_dir=str(folder / "out"), **changes)
+    return load_base(config, lambda *_: None, for_adapter=adapter)
 
 
 def refusal(folder: Path, **changes: Any) -> str:
@@ -83,29 +85,6 @@ def test_a_pad_token_that_the_model_does_not_know(tmp_path: Path, caplog: pytest
     assert "1 tokens that the model has no embedding for, such as [PAD]" in caplog.text
 
 
-def test_an_adapter_is_what_the_next_run_begins_with(tmp_path: Path) -> None:
-    """Of a base in a folder; then of a base that its own run keeps; resumed in between."""
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    first = train(tmp_path / "a", "qwen3", max_steps=3)
-    theirs = logits(*reloaded(first))
-    given = str(first.output / "final_model")
-    check_model(given)
-    second = train(tmp_path / "b", "qwen3", model=given)
-    assert second.of(ModelLoaded)[0].source == f"adapter final_model merged into {tmp_path / 'a' / 'model'}"
-    base = AutoModelForCausalLM.from_pretrained(second.output / "base_model")
-    torch.testing.assert_close(logits(base, build_tokenizer()), theirs, rtol=1e-4, atol=1e-4)
-    assert_as_plain(second)
-    checkpoint = str(second.output / "checkpoint-2")
-    again = train(tmp_path / "b", "qwen3", model=given, resume_from_checkpoint=checkpoint)
-    assert again.adapter("final_model") == second.adapter("final_model")
-    moved = tmp_path / "moved"
-    (tmp_path / "b").rename(moved)
-    (tmp_path / "c").mkdir()
-    third = load(tmp_path / "c", model=str(moved / "out" / "final_model"))
-    assert third.source.label == f"adapter final_model merged into {tmp_path / 'b' / 'out' / 'base_model'}"
-
-
 def test_an_adapter_whose_base_is_gone(tmp_path: Path) -> None:
     first = train(tmp_path, "llama", max_steps=3)
     (tmp_path / "model").rename(tmp_path / "elsewhere")
@@ -129,6 +108,13 @@ def test_an_adapter_of_another_base(tmp_path: Path) -> None:
         assert said.startswith(f"--model {final} holds an adapter that does not fit its base")
 
 
+def in_a_bin_file(adapter: Path) -> None:
+    """As older programs write adapters: those are merged."""
+    weights = adapter / "adapter_model.safetensors"
+    torch.save(load_file(weights), adapter / "adapter_model.bin")
+    weights.unlink()
+
+
 def small_adapter(folder: Path, base: Path, scale: float = 1e-6) -> Path:
     """What a run at a small rate leaves: changes of some millionths."""
     settings = LoraConfig(r=2, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
@@ -149,10 +135,11 @@ def bfloat16_base(folder: Path) -> Path:
     return folder
 
 
-def test_an_adapter_of_small_changes_is_not_rounded_away(tmp_path: Path) -> None:
+def test_a_merged_adapter_of_small_changes_is_not_rounded_away(tmp_path: Path) -> None:
     """bfloat16 would keep next to nothing of it, and four bits would bury it."""
     base = bfloat16_base(tmp_path / "base")
     given = str(small_adapter(tmp_path / "adapter", base))
+    in_a_bin_file(tmp_path / "adapter")
     loaded = load(tmp_path, model=given)
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "base_model").dtype == torch.float32
     plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
@@ -167,8 +154,9 @@ def test_an_adapter_of_small_changes_is_not_rounded_away(tmp_path: Path) -> None
         assert f"{next(iter(changes.values()))} rounds its weights by" in alert.message
 
 
-def test_an_adapter_of_large_changes_stays_in_the_base_s_dtype(tmp_path: Path) -> None:
+def test_a_merged_adapter_of_large_changes_stays_in_the_base_s_dtype(tmp_path: Path) -> None:
     given = str(small_adapter(tmp_path / "adapter", bfloat16_base(tmp_path / "base"), scale=1.0))
+    in_a_bin_file(tmp_path / "adapter")
     assert load(tmp_path, model=given, dtype="bfloat16").alerts == ()
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "base_model").dtype == torch.bfloat16
 
@@ -206,12 +194,16 @@ def test_weights_that_were_packed_before(tmp_path: Path) -> None:
     assert "came packed as bitsandbytes, and stay so" in load(tmp_path, quantization="none").alerts[0].message
     assert_as_plain(sitting, packing)
     (tmp_path / "x").mkdir()
-    said = refusal(tmp_path / "x", model=str(sitting.output / "final_model"))
+    final = sitting.output / "final_model"
+    assert load(tmp_path / "x", model=str(final)).adapter is not None
+    in_a_bin_file(final)
+    (tmp_path / "y").mkdir()
+    said = refusal(tmp_path / "y", model=str(final))
     assert "holds an adapter of packed weights (bitsandbytes)" in said
 
 
 def test_weights_of_gpt_oss_as_they_are_published(tmp_path: Path) -> None:
-    """Experts in MXFP4 have no gradient: they are unpacked."""
+    """Experts in MXFP4 have no gradient: they are unpacked, or packed anew, one weight after the other."""
     save(tmp_path / "whole", FAMILIES["gpt_oss"]())
     pack_experts(tmp_path / "whole", tmp_path / "model")
     plain = AutoModelForCausalLM.from_pretrained(
@@ -220,8 +212,17 @@ def test_weights_of_gpt_oss_as_they_are_published(tmp_path: Path) -> None:
     assert plain.model.layers[0].mlp.experts.down_proj.dtype is torch.float32
     sitting = train(tmp_path, "gpt_oss")
     assert sitting.of(ModelLoaded)[0].quantization == "none"
-    assert "came packed as mxfp4, and are unpacked" in load(tmp_path, quantization="nf4").alerts[0].message
+    assert "came packed as mxfp4, and are unpacked" in load(tmp_path, quantization="int8").alerts[0].message
     assert_as_plain(sitting, Mxfp4Config(dequantize=True))
+    experts = "experts.down_proj"
+    assert load(tmp_path, quantization="nf4", lora_target_modules=experts).quantization == "none"
+    base = load(tmp_path, quantization="nf4")
+    assert (base.quantization, base.alerts) == ("nf4", ())
+    pack_nf4(plain)
+    for layer, wanted in zip(base.model.model.layers, plain.model.layers, strict=True):
+        assert layer.self_attn.q_proj.weight.dtype is torch.uint8
+        for name in ("gate_up_proj", "down_proj", "gate_up_proj_bias"):
+            assert torch.equal(getattr(layer.mlp.experts, name), getattr(wanted.mlp.experts, name))
 
 
 def pack_experts(whole: Path, packed: Path) -> None:
@@ -268,16 +269,10 @@ def test_a_gguf_file_that_is_damaged(tmp_path: Path) -> None:
         assert said.startswith(f"--model {tmp_path / 'some.gguf'}: it cannot be read; ")
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"without": "blk.1.attn_q.weight"}, "its files have no weights for model.layers.1.self_attn.q_proj"),
-        ({"scaled": "key"}, "its positions are scaled (qwen2.rope.scaling linear)"),
-        ({"scaled": "tensor"}, "its positions are scaled (rope_freqs.weight)"),
-    ],
-)
-def test_a_gguf_file_that_would_be_read_otherwise(change: dict[str, str], said: str, tmp_path: Path) -> None:
-    gguf_file.write(tmp_path / "some.gguf", build(FAMILIES["qwen2"]()), **change)
+def test_a_gguf_file_that_lacks_a_tensor(tmp_path: Path) -> None:
+    """Ways of scaling positions are in tests/training/test_gguf_positions.py."""
+    gguf_file.write(tmp_path / "some.gguf", build(FAMILIES["qwen2"]()), without="blk.1.attn_q.weight")
+    said = "its files have no weights for model.layers.1.self_attn.q_proj"
     assert said in refusal(tmp_path, model=str(tmp_path / "some.gguf"))
 
 

@@ -146,10 +146,10 @@ def test_what_was_merged_before_is_converted(run: Path) -> None:
     assert _place({"gguf": "f16"}, asked, trained) == {"to": str(merged), "merged": "bfloat16"}
     with pytest.raises(UserError, match="it is there already"):
         _place({"gguf": "f16"}, {**asked, "dtype": "float32"}, trained)
-    with pytest.raises(UserError, match="it is there already"):
+    with pytest.raises(UserError, match=r"it is there already \(run/final_model, merged in bfloat16\)"):
         _place({"merge": True}, asked, trained)
     (run / "final_model" / "adapter_model.safetensors").write_bytes(b"others")
-    with pytest.raises(UserError, match="it is there already"):
+    with pytest.raises(UserError, match=r"already \(merged from another adapter than run/final_model"):
         _place({"gguf": "f16"}, asked, trained)
 
 

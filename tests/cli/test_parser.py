@@ -10,8 +10,8 @@ from kto_tui.core.config import GROUPS, settings
 from kto_tui.core.resolve import resolve
 
 OPTIONS = [
-    "model_size", "model", "quantization", "dtype", "lora_rank", "lora_alpha", "lora_dropout",
-    "lora_target_modules",
+    "model_size", "model", "model_revision", "quantization", "dtype",
+    "lora_rank", "lora_alpha", "lora_dropout", "lora_target_modules",
     "dataset", "prompt_column", "completion_column", "label_column", "desirable_at_least",
     "chat_template", "eval_dataset", "eval_fraction", "max_length",
     "loss_type", "beta", "class_weights", "kl_scope", "reference_cache",

@@ -77,3 +77,11 @@ def test_settings_without_effect_are_harmless(tmp_path: Path) -> None:
 def test_columns_are_harmless_where_the_rows_themselves_are_compared(tmp_path: Path) -> None:
     assert changed(tmp_path, {}, {"prompt_column": "q"}, data="a1b2") == {"prompt_column": True}
     assert changed(tmp_path, {}, {"prompt_column": "q"}) == {"prompt_column": False}
+
+
+def test_another_revision_is_harmless_where_the_files_are_compared(tmp_path: Path) -> None:
+    """And the first one that is noted is none."""
+    before, now = {"model_revision": "a"}, {"model_revision": "b"}
+    assert changed(tmp_path, before, now) == {"model_revision": False}
+    assert changed(tmp_path, before, now, base="digest") == {"model_revision": True}
+    assert changed(tmp_path, {}, now, base="digest") == {}

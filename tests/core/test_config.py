@@ -263,3 +263,13 @@ def test_only_auto_leaves_the_batch_to_the_plan(tmp_path: Path, written: str) ->
         UserError, match=r"'batch_size': found .*; expected a whole number of at least 2, or auto"
     ):
         resolve({}, file)
+
+
+def test_a_revision_goes_with_its_model(tmp_path: Path) -> None:
+    """As a run is repeated from its run.yaml with another model."""
+    (tmp_path / "run.yaml").write_text("model: a/b\nmodel_revision: v1\n")
+    revisions = [
+        resolve(asked, tmp_path / "run.yaml").model_revision
+        for asked in ({}, {"model": "a/b"}, {"model": "a/c"}, {"model": "a/c", "model_revision": "v2"})
+    ]
+    assert revisions == ["v1", "v1", None, "v2"]

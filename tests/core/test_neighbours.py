@@ -146,6 +146,7 @@ def test_trl(tmp_path: Path) -> None:
         (TRL, {"lora_target_modules": ["q_proj", "v_proj"]}, {"lora_target_modules": "q_proj,v_proj"}),
         (TRL, {"load_in_4bit": None, "load_in_8bit": True}, {"quantization": "int8"}),
         (TRL, {"max_grad_norm": 0.5}, {"max_grad_norm": 0.5}),
+        (TRL, {"model_revision": "v1"}, {"model_revision": "v1"}),
         (TRL, {"lora_r": None, "lora_rank": 64}, {"lora_rank": 64}),
         (TRL, {"lora_dropout": 0.1}, {"lora_dropout": 0.0}),
         (TRL, {"disable_dropout": False}, {"lora_dropout": 0.05}),

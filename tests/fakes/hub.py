@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import huggingface_hub.constants
 import pytest
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+_COMMIT = re.compile(r"(?<=/)[0-9a-f]{40}(?=/|\Z)")
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -31,7 +33,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, json.dumps([self.entry(name) for name in self.files]).encode())
         else:
             siblings = [{"rfilename": name} for name in self.files]
-            info = {"id": "org/name", "sha": COMMIT, "siblings": siblings}
+            info = {"id": "org/name", "sha": self.newest_or_named(), "siblings": siblings}
             self.answer(200, json.dumps(info).encode())
 
     do_HEAD = do_GET
@@ -51,7 +53,12 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(404, b"", {"X-Error-Code": "EntryNotFound"})
             return
         tag = hashlib.sha1(content).hexdigest()
-        self.answer(200, content, {"ETag": f'"{tag}"', "X-Repo-Commit": COMMIT})
+        self.answer(200, content, {"ETag": f'"{tag}"', "X-Repo-Commit": self.newest_or_named()})
+
+    def newest_or_named(self) -> str:
+        """The one that is asked for; of a branch or tag, and where none is named, the newest."""
+        named = _COMMIT.search(self.path)
+        return named[0] if named else COMMIT
 
     def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)

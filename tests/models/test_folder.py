@@ -139,8 +139,28 @@ def test_kinds_that_are_known_by_their_settings(tmp_path: Path) -> None:
     settings.write_text(json.dumps({"quantization_config": {"quant_method": "awq"}}))
     with pytest.raises(UserError, match="packed as awq, which needs pip install gptqmodel"):
         check_model(given)
-    settings.write_text(json.dumps({"quantization_config": {"quant_method": "bitsandbytes"}}))
-    check_model(given)
+    for packing in ({"quant_method": "bitsandbytes"}, {"load_in_4bit": True}, {"quant_method": "fp8"}):
+        settings.write_text(json.dumps({"quantization_config": packing}))
+        check_model(given)
+
+
+@pytest.mark.parametrize(
+    ("method", "says"),
+    [
+        ("gptq", "packed as gptq, which needs pip install optimum gptqmodel"),
+        ("compressed-tensors", "packed as compressed-tensors, which needs pip install compressed-tensors"),
+        ("auto-round", "packed as auto-round, through which no gradient passes; choose the unpacked model"),
+        ("exl2", "packed as exl2, which transformers does not load; choose the unpacked model"),
+    ],
+)
+def test_ways_of_packing_that_are_refused(tmp_path: Path, method: str, says: str) -> None:
+    """Of one that it does not know, transformers would make up all that is packed."""
+    given = folder(tmp_path / "model", "tokenizer.json", "model.safetensors")
+    settings = {"quantization_config": {"quant_method": method}}
+    (tmp_path / "model" / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(UserError) as raised:
+        check_model(given)
+    assert str(raised.value) == f"--model {given}: {says}"
 
 
 @pytest.mark.parametrize("name", ["./gone", "/gone/model", "~/gone", "a/b/c", "", "/" + "x" * 300])

@@ -1,5 +1,6 @@
 """Models on the hub, which here is a small server on this machine, or nothing at all."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,20 +24,21 @@ def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     huggingface_hub.close_session()
 
 
-def refusal(model: str) -> str:
+def refusal(model: str, revision: str | None = None) -> str:
     with pytest.raises(UserError) as raised:
-        check_model(model)
+        check_model(model, revision)
     assert "\n" not in str(raised.value)
     return str(raised.value)
 
 
-def cache(tmp_path: Path, *names: str) -> None:
-    """What the hub's client leaves of org/name."""
+def cache(tmp_path: Path, *names: str, commit: str = COMMIT, ref: str | None = "main") -> None:
+    """What the hub's client leaves of org/name; `ref` is the branch or tag that it asked for, if any."""
     repository = tmp_path / "cache" / "models--org--name"
-    snapshot = repository / "snapshots" / COMMIT
+    snapshot = repository / "snapshots" / commit
     snapshot.mkdir(parents=True)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(COMMIT)
+    if ref is not None:
+        (repository / "refs").mkdir(exist_ok=True)
+        (repository / "refs" / ref).write_text(commit)
     for name in names:
         (snapshot / name).write_text("{}")
 
@@ -58,8 +60,9 @@ def test_a_model_of_the_hub_is_asked_for_once(tmp_path: Path, monkeypatch: pytes
     asked: list[str] = []
     with serving(tmp_path / "model", asked=asked) as address:
         point_at(address, monkeypatch)
-        check_model("org/name")
-    assert asked == ["/org/name/resolve/main/config.json"]
+        assert check_model("org/name") == COMMIT
+        check_model("org/name", "v1.0")
+    assert asked == ["/org/name/resolve/main/config.json", "/org/name/resolve/v1.0/config.json"]
 
 
 @pytest.mark.parametrize(
@@ -74,6 +77,10 @@ def test_a_model_of_the_hub_is_asked_for_once(tmp_path: Path, monkeypatch: pytes
             (404, "RepoNotFound"),
             "--model org/name: the hub has no such model, or it is private; for that,"
             " set HF_TOKEN or run: hf auth login",
+        ),
+        (
+            (404, "RevisionNotFound"),
+            "--model org/name: the hub has no such revision of it; expected a commit, branch or tag",
         ),
         (
             (404, "EntryNotFound"),
@@ -140,6 +147,7 @@ def test_offline_by_request(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_name_that_is_none() -> None:
     assert refusal("a--b") == "--model a--b: neither a path nor a hub id (owner/name)"
+    assert refusal("org/name@v1").endswith("hub id (owner/name); a revision goes into --model-revision")
     assert refusal("org/\x1b[2J") == "--model org/\\x1b[2J: neither a path nor a hub id (owner/name)"
 
 
@@ -147,7 +155,64 @@ def test_a_model_whole_in_the_cache_needs_no_hub(tmp_path: Path, monkeypatch: py
     cache(tmp_path, *WHOLE)
     with nobody() as address:
         point_at(address, monkeypatch)
-        check_model("org/name")
+        assert [check_model("org/name"), check_model("org/name", COMMIT)] == [COMMIT, COMMIT]
+
+
+def test_settings_in_the_cache_are_looked_at(tmp_path: Path) -> None:
+    cache(tmp_path, *WHOLE)
+    (settings,) = (tmp_path / "cache").glob("*/snapshots/*/config.json")
+    settings.write_text(json.dumps({"quantization_config": {"quant_method": "awq"}}))
+    assert refusal("org/name") == "--model org/name: packed as awq, which needs pip install gptqmodel"
+
+
+OLDER = "1" * 40
+
+
+def test_the_revision_that_is_meant_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run has begun with is found again though main has moved since."""
+    cache(tmp_path, *WHOLE)
+    cache(tmp_path, *WHOLE, commit=OLDER, ref="v1")
+    with nobody() as address:
+        point_at(address, monkeypatch)
+        assert [check_model("org/name", name) for name in (None, "v1", OLDER)] == [COMMIT, OLDER, OLDER]
+        said = refusal("org/name", "v2")
+    assert "the local cache does not hold the whole model at revision v2; use " in said
+
+
+def test_offline_it_is_told_what_the_cache_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a model that was downloaded by a commit: nothing says that it is what main was."""
+    cache(tmp_path, "config.json")
+    cache(tmp_path, *WHOLE, commit=OLDER, ref=None)
+    with nobody() as address:
+        point_at(address, monkeypatch)
+        assert f"use --model-revision {OLDER} (which it holds), a local folder" in refusal("org/name")
+
+
+@pytest.mark.parametrize("revision", ["", "../x", "a b", "-x", "a..b", "\x1b"])
+def test_what_is_no_revision(revision: str) -> None:
+    assert "expected a commit, branch or tag of a model on the hub" in refusal("org/name", revision)
+
+
+def test_a_revision_is_for_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "lies on this machine; leave it out" in refusal(str(tmp_path), "main")
+    assert "it is for a model of the hub; leave it out" in refusal("builtin:tiny", "main")
+    package(tmp_path, monkeypatch, "weights.gguf")
+    with nobody() as address:
+        point_at(address, monkeypatch)
+        assert "the hub cannot be reached, and the local cache" in refusal(SMOL, "main")
+
+
+def test_an_adapter_names_the_revision_of_its_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache(tmp_path, "config.json")
+    cache(tmp_path, *WHOLE, commit=OLDER, ref=None)
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    named = {"peft_type": "LORA", "base_model_name_or_path": "org/name", "revision": OLDER}
+    (adapter / "adapter_config.json").write_text(json.dumps(named))
+    (adapter / "adapter_model.safetensors").touch()
+    with nobody() as address:
+        point_at(address, monkeypatch)
+        assert check_model(str(adapter)) is None
 
 
 def test_a_model_in_part_in_the_cache_is_not_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

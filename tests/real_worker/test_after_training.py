@@ -21,7 +21,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from kto_tui.core.config import to_yaml
 from kto_tui.core.errors import UserError
@@ -31,7 +31,9 @@ from kto_tui.run.trained import find_trained
 from kto_tui.training.after.pipe import Pipe
 from kto_tui.training.after.talk import Talker
 from kto_tui.training.merging import export
+from kto_tui.training.model import keep_differentiable
 from kto_tui.training.talking import _answer
+from kto_tui.training.tiny import build_into
 from tests.fakes.hub import Handler, isolate, nobody, point_at
 from tests.real_worker.harness import sit, tiny
 
@@ -200,6 +202,27 @@ def test_a_quantized_base_is_refused(run: Path, tmp_path: Path) -> None:
     asked["config"] |= {"model": str(base), "output_dir": None}
     with pytest.raises(UserError, match="gptq"):
         export(Heard(), asked)
+
+
+def test_into_a_base_that_came_in_four_bits_it_is_merged_as_it_was_trained_on(tmp_path: Path) -> None:
+    """Unpacked, those are the very numbers that the run computed with."""
+    build_into(tmp_path / "whole")
+    packing = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32
+    )
+    packed = AutoModelForCausalLM.from_pretrained(tmp_path / "whole", quantization_config=packing)
+    packed.save_pretrained(tmp_path / "base")
+    for path in (tmp_path / "whole").glob("*token*"):
+        shutil.copy(path, tmp_path / "base")
+    sitting = sit(tiny(tmp_path, model=str(tmp_path / "base"), max_steps=2, learning_rate=0.02))
+    (sitting.output / "run.yaml").write_text(to_yaml(sitting.config))
+    told = exported(sitting.output, to=tmp_path / "m").one("merged")
+    assert (told["dtype"], told["lost"]) == ("float32", False)
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "m")
+    assert not hasattr(merged.config, "quantization_config")
+    keep_differentiable(packed)
+    wanted = logits(PeftModel.from_pretrained(packed, sitting.output / "final_model"))
+    torch.testing.assert_close(logits(merged), wanted, atol=1e-4, rtol=1e-4)
 
 
 def test_gguf_is_made_by_llama_cpps_converter(

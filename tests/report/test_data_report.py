@@ -52,7 +52,7 @@ def test_everything_is_said() -> None:
         "Desirable   ████████████████████████░░░░░░░░░░░░░░░░\n            60 (60%); 40 undesirable",
         "Weights     1 : 1.125 in the loss",
         "  prompts           10        40       200       900     2,000",
-        "      ≤ 512 ████████████████████████████████ 100\n    ≤ 1,024  0\n    ≤ 2,048 ███ 10",
+        "      ≤ 512 ████████████████████████████████ 100\n    ≤ 1,024 0\n    ≤ 2,048 ███ 10",
         "Truncated   4\nLeft out    10: the prompt fills the length",
         "WARNING     repeats: 3 of 110 rows\n            Leave them out\nNOTE        8 prompts have both",
         "            · a, row 1",
@@ -74,6 +74,13 @@ def test_without_a_tokenizer() -> None:
     assert "EVALUATION DATA: 4 rows" in text
     assert "not counted: name the model with --model-size or --model" in text
     assert "Nothing to complain about." in text
+
+
+def test_one_row_is_one_row() -> None:
+    source = SourceRead(name="a.jsonl", format="TRL", records=1, rows=1)
+    text = "\n".join(format_report(DataReport(sources=(source,), desirable=1), "train", Frame()))
+    assert text.startswith("TRAINING DATA: 1 row\n")
+    assert " 1 record, 1 row\n" in text
 
 
 def test_bad_rows_are_told_and_the_rest_counted() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from kto_tui.cli import main, start
 from kto_tui.core.config import RunConfig
-from kto_tui.core.directory import RunDirectory
+from kto_tui.core.directory import MERGED_MARKER, RunDirectory
 from kto_tui.core.errors import UserError
 from kto_tui.core.events import RunEnded
 from kto_tui.insight.view import attach_command
@@ -39,6 +39,18 @@ def test_overwrite_removes_the_old_run_and_nothing_else(tmp_path: Path) -> None:
     create(RunConfig(output_dir=str(directory.path), overwrite=True), directory)
     assert {path.name for path in directory.path.iterdir()} == {"run.yaml", "run.lock", "notes.txt"}
     assert "output_dir" in directory.settings.read_text()
+
+
+def test_overwrite_removes_what_was_merged_of_the_old_run(tmp_path: Path) -> None:
+    """And no folder of that name that somebody else has made."""
+    for marked in (True, False):
+        directory = RunDirectory(tmp_path / str(marked))
+        (directory.merged_model).mkdir(parents=True)
+        directory.settings.write_text("old")
+        if marked:
+            (directory.merged_model / MERGED_MARKER).write_text("{}")
+        create(RunConfig(output_dir=str(directory.path), overwrite=True), directory)
+        assert directory.merged_model.is_dir() != marked
 
 
 def test_overwrite_never_touches_a_run_that_is_alive(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The peak of real steps of the engine on a CPU, to hold the plan against, by torch's own count."""
 
+import gc
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from kto_tui.sizing.memory import HOST_BYTES, estimate
 from kto_tui.sizing.shape import ModelShape
 from kto_tui.training.arguments import lora_config
 from kto_tui.training.engine import EngineTrainer
+from kto_tui.training.experts import with_experts
 from kto_tui.training.model import keep_differentiable
 from kto_tui.training.plans import Planned
 from kto_tui.training.targets import choose_targets
@@ -104,6 +106,7 @@ def measured_bytes(tried: Case) -> int:
         trainer = _trainer(tried, Path(folder))
         float32_adapters(trainer.model)
         fixed = _bytes_of(trainer.model)
+        gc.collect()  # Of cases before: what is given back while it is counted would be taken off.
         with profile(profile_memory=True) as seen:
             trainer.train()
     changes = sorted(
@@ -162,7 +165,7 @@ def _model(tried: Case, folder: Path) -> PreTrainedModel:
         bnb_4bit_compute_dtype=dtype,
     )
     packed: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, quantization_config=packing, device_map={"": "cpu"}
+        folder, dtype=dtype, quantization_config=with_experts(packing), device_map={"": "cpu"}
     )
     keep_differentiable(packed)
     return packed

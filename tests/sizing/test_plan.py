@@ -1,5 +1,8 @@
 """What the plan says of weights, optimizers, heads and the presets."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -93,13 +96,44 @@ def test_presets_on_the_gpus_that_they_promise(size: str) -> None:
     assert plan.total_bytes < 13 * GIB or size != "1.5b"
 
 
-def test_experts_stay_unpacked_and_count_as_weights() -> None:
-    config = PRESETS["7b"][0] | {"model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 2}
-    shape = ModelShape.from_config(config)
-    plan = estimate(shape, RunConfig(model="m", quantization="nf4"), LONG, "cuda", checkpointing=True)
-    found = parts(plan)
-    assert found["experts"] == 2 * shape.experts
+MIXTRAL = PRESETS["7b"][0] | {"model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 2}
+
+
+def mixture(changes: Mapping[str, object] | None = None, /, **settings: Any) -> MemoryPlan:
+    config = RunConfig(model="m", **settings)
+    shape = ModelShape.from_config({**MIXTRAL, **(changes or {})})
+    return estimate(shape, config, LONG, "cuda", checkpointing=True)
+
+
+def test_nf4_packs_experts_but_not_their_routers() -> None:
+    shape, plan = ModelShape.from_config(MIXTRAL), mixture(quantization="nf4")
+    found, one_layer = parts(plan), 3 * 8 * 4096 * 14336
+    routers = 32 * 8 * 4096
+    assert shape.experts == 32 * one_layer + routers
+    assert found["experts"] == pytest.approx(32 * one_layer * 4.127 / 8 + 2 * routers, rel=1e-4)
     assert found["experts"] < plan.weights_bytes
+    assert found["unpacked weights"] == 2 * one_layer
+    assert parts(mixture(quantization="int8"))["experts"] == 2 * shape.experts
+
+
+def test_experts_with_adapters_are_not_packed() -> None:
+    shape = ModelShape.from_config(MIXTRAL)
+    plan = mixture(quantization="nf4", lora_target_modules="q_proj,experts.down_proj")
+    assert parts(plan)["experts"] == 2 * shape.experts
+    assert parts(plan)["unpacked weights"] == 2 * 4096 * 4096
+
+
+def test_what_comes_in_mxfp4_is_unpacked_or_packed_anew() -> None:
+    published: dict[str, object] = {"quantization_config": {"quant_method": "mxfp4"}}
+    assert parts(mixture(published)) == parts(mixture(quantization="nf4"))
+    others: tuple[dict[str, Any], ...] = (
+        {"quantization": "none"},
+        {"lora_target_modules": "experts.down_proj"},
+    )
+    for settings in others:
+        assert mixture(published, **settings).storage.quantization == "none"
+        assert parts(mixture(published, **settings)) == parts(mixture(**settings | {"quantization": "none"}))
+    assert mixture(published, quantization="int8").storage.quantization == "none"
 
 
 def test_lengths_of_a_report() -> None:

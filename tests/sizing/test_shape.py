@@ -106,6 +106,12 @@ def test_models_that_come_quantized(packed: dict[str, Any], method: str, bits: f
     assert shipped[1] == pytest.approx(bits, abs=0.01)
 
 
+def test_mxfp4_does_not_stay() -> None:
+    of = {method: LLAMA | {"quantization_config": {"quant_method": method}} for method in ("mxfp4", "fp8")}
+    assert ModelShape.from_config(of["mxfp4"]).stays_packed is None
+    assert ModelShape.from_config(of["fp8"]).stays_packed == ("fp8", 8.0)
+
+
 def test_sliding_windows() -> None:
     kinds = ["sliding_attention", "full_attention"] * 16
     shape = ModelShape.from_config(LLAMA | {"sliding_window": 512, "layer_types": kinds})

@@ -59,6 +59,14 @@ def test_a_merged_model_is_one_of_transformers() -> None:
     assert 'AutoModelForCausalLM.from_pretrained("/m")' in text
 
 
+def test_the_code_loads_the_base_as_it_was() -> None:
+    """Whatever is pushed to the hub later."""
+    pinned = config(model_revision="0123abc")
+    assert 'AutoModelForCausalLM.from_pretrained("org/base", revision="0123abc")' in card(pinned)
+    text = adapter_card(pinned, "", title="one", base="/runs/one/base_model", adapter="/runs/one/final_model")
+    assert 'from_pretrained("/runs/one/base_model")' in text
+
+
 def test_what_lies_on_this_machine_is_no_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "owner" / "name").mkdir(parents=True)

@@ -1,6 +1,7 @@
 """Where a model's files come from, with a hub on this machine in place of the real one."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from kto_tui.models.packages import PACKAGES, Package
 from kto_tui.training import sources
 from kto_tui.training.sources import BASE_MODEL_NAME, locate
 from kto_tui.training.tiny import build_into
-from tests.fakes.hub import isolate, nobody, point_at, serving
+from tests.fakes.hub import COMMIT, isolate, nobody, point_at, serving
 
 SMOL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
@@ -51,11 +52,33 @@ def test_a_download_reports_bytes_and_is_cached(
         first = locate(config(tmp_path, "org/name"), lambda *reading: heard.append(reading))
     assert first.label == "hub"
     assert missing_part(first.folder) is None
-    size = sum(path.stat().st_size for path in first.folder.iterdir())
+    # The settings come first, by themselves.
+    size = sum(path.stat().st_size for path in first.folder.iterdir() if path.name != "config.json")
     assert (heard[-1][0], heard[-1][2]) == (size, "downloading org/name")
     with nobody() as address:
         point_at(address, monkeypatch)
         assert locate(config(tmp_path, "org/name"), silent).label == "hub cache"
+
+
+def test_the_commit_that_a_run_began_with_is_loaded(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its name where main has moved since; by main's where it has not, so that the cache knows main."""
+    older, asked = "1" * 40, list[str]()
+    with serving(model_folder, asked=asked) as address:
+        point_at(address, monkeypatch)
+        assert locate(config(tmp_path, "org/name", model_revision=older), silent).revision == older
+        assert f"/org/name/resolve/{older}/model.safetensors" in asked
+        shutil.rmtree(tmp_path / "cache")
+        first = locate(config(tmp_path, "org/name", model_revision=COMMIT), silent)
+    snapshot = tmp_path / "cache" / "models--org--name" / "snapshots"
+    shutil.copytree(snapshot / COMMIT, snapshot / older)
+    with nobody() as address:
+        point_at(address, monkeypatch)
+        assert locate(config(tmp_path, "org/name"), silent).folder == first.folder
+        again = locate(config(tmp_path, "org/name", model_revision=older), silent)
+    assert (again.label, again.revision, first.revision) == ("hub cache", older, COMMIT)
+    assert locate(config(tmp_path, str(first.folder)), silent).revision is None  # A folder as any other.
 
 
 @pytest.mark.parametrize("error", [(403, "GatedRepo"), (404, "RepoNotFound"), (500, "Oops")])
@@ -97,6 +120,19 @@ def test_a_repository_without_weights(
         point_at(address, monkeypatch)
         with pytest.raises(UserError, match="the repository has no weights"):
             locate(config(tmp_path, "org/name"), silent)
+
+
+def test_no_weights_are_downloaded_of_a_model_that_cannot_be_trained(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = without(model_folder, tmp_path, "config.json")
+    (packed / "config.json").write_text(json.dumps({"quantization_config": {"quant_method": "vptq"}}))
+    asked: list[str] = []
+    with serving(packed, asked=asked) as address:
+        point_at(address, monkeypatch)
+        with pytest.raises(UserError, match="org/name: packed as vptq, through which no gradient passes"):
+            locate(config(tmp_path, "org/name"), silent)
+    assert not any("safetensors" in path for path in asked)
 
 
 def test_the_package_follows_the_hub(

@@ -75,7 +75,7 @@ def _read_model(keys: Keys) -> None:
     if keys.take("disable_gradient_checkpointing"):
         keys.put("gradient_checkpointing", "off", "disable_gradient_checkpointing")
     if (revision := keys.take("model_revision", default="main")) != "main":
-        keys.leave("model_revision", revision, "the newest is taken; give --model FOLDER for another")
+        keys.put("model_revision", revision, "model_revision")
     if (template := keys.take("template")) is not None:
         keys.leave("template", template, "the template of the model's tokenizer is taken, or --chat-template")
 

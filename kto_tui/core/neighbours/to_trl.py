@@ -52,10 +52,12 @@ class TrlRun:
 class Known:
     """What a run that was started has chosen where its settings say auto; None where that is not known.
 
-    `base` is the folder of its own copy of the base; `weights` are (desirable, undesirable).
+    `base` is the folder of its own copy of the base; `below`: the base of the adapter that it goes on with;
+    `weights` are (desirable, undesirable).
     """
 
     base: str | None = None
+    below: str | None = None
     weights: tuple[float, float] | None = None
     quantization: str | None = None
     dtype: str | None = None
@@ -79,10 +81,19 @@ def to_trl(config: RunConfig, known: Known = NOTHING) -> TrlRun:
 
 
 def _model(config: RunConfig, known: Known, remarks: list[str]) -> Iterator[Option]:
-    model = known.base if known.base and config.model == TINY_MODEL else str(config.model)
+    model = known.below or str(config.model)
+    if known.base and model == TINY_MODEL:
+        model = known.base
+    if known.below:
+        remarks.append(
+            f"--model {config.model} is an adapter that is trained on; TRL's command begins a new one"
+            " on its base"
+        )
     if model == TINY_MODEL:
         remarks.append(f"{TINY_MODEL} is built by kto-tui: after a run it lies in its folder base_model")
     yield _option("model_name_or_path", model)
+    if config.model_revision and model == config.model:
+        yield _option("model_revision", config.model_revision)
     dtype = config.dtype if config.dtype != "auto" else known.dtype or "bfloat16"
     if config.dtype == "auto" and known.dtype is None:
         remarks.append("dtype auto is written as bfloat16, for a GPU that has it; kto-tui looks at the GPU")

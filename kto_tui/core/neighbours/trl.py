@@ -85,7 +85,7 @@ def _read_model(keys: Keys) -> None:
     if (kind := keys.take("bnb_4bit_quant_type", default="nf4")) != "nf4":
         keys.leave("bnb_4bit_quant_type", kind, "4 bit are nf4 here")
     if (revision := keys.take("model_revision", default="main")) != "main":
-        keys.leave("model_revision", revision, "the newest is taken; give --model FOLDER for another")
+        keys.put("model_revision", revision, "model_revision")
     dtype = keys.take("dtype", "torch_dtype")
     if dtype not in (None, "auto") and "dtype" not in keys.settings:
         keys.put("dtype", dtype, "dtype")

@@ -13,7 +13,8 @@ from kto_tui.core.setting import shown
 # Our settings whose names a neighbour has, too. By any other of them a file is one of ours.
 _COMMON = frozenset(
     {
-        *("lora_rank", "lora_alpha", "lora_dropout", "lora_target_modules", "dtype", "dataset"),
+        *("model_revision", "lora_rank", "lora_alpha", "lora_dropout", "lora_target_modules", "dtype"),
+        "dataset",
         *("eval_dataset", "max_length", "loss_type", "beta", "max_steps", "gradient_accumulation_steps"),
         *("gradient_checkpointing", "learning_rate", "lr_scheduler_type", "warmup_ratio", "optim"),
         *("weight_decay", "max_grad_norm", "seed", "output_dir", "logging_steps", "save_steps"),

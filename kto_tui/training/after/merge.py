@@ -23,6 +23,7 @@ from kto_tui.models.merged import mark_merged
 from kto_tui.training.after.base import saved_tokenizer
 from kto_tui.training.after.pipe import Pipe
 from kto_tui.training.card import merged_card
+from kto_tui.training.dequantized import plain_model, require_unpackable
 from kto_tui.training.loading import attached, whole_model
 from kto_tui.training.rounding import in_dtype, rounded
 from kto_tui.training.sources import Source, locate
@@ -53,7 +54,7 @@ def merge(pipe: Pipe, config: RunConfig, request: Mapping[str, Any], training: s
         with writing("the merged model", target.parent):
             kept, off = _merge_into(staged, pipe, source, adapter, dtype)
             name = str(dtype).removeprefix("torch.")
-            mark_merged(staged, adapter, config.model, name)
+            mark_merged(staged, adapter, request["config"].get("model"), name)
             folder = str(target.resolve())
             card = merged_card(config, training, title=target.resolve().name, folder=folder, dtype=name)
             (staged / "README.md").write_text(card, encoding="utf-8")
@@ -92,14 +93,9 @@ def _put_in_place(staged: Path, target: Path) -> None:
 
 
 def _chosen_dtype(source: Source, asked: str | None) -> torch.dtype:
-    """The dtype asked for, or the base's own. Raises UserError for a base that is quantized itself."""
+    """The dtype asked for, or the base's own. Raises UserError for a base that came packed for good."""
     shipped = AutoConfig.from_pretrained(source.folder, local_files_only=True)
-    if packed := getattr(shipped, "quantization_config", None):
-        method = packed.get("quant_method") if isinstance(packed, dict) else packed.quant_method
-        raise UserError(
-            f"--merge: the base model is stored quantized ({getattr(method, 'value', method)}), and has no "
-            "plain weights to merge into; use the adapter on top of it, or train on its unquantized twin"
-        )
+    require_unpackable("--merge", source.folder)
     if asked:
         chosen = getattr(torch, asked)
         assert isinstance(chosen, torch.dtype)
@@ -155,7 +151,7 @@ def _merge_into(
 def _load(base: Path, adapter: Path, dtype: torch.dtype) -> PeftModel:
     name = printable(str(adapter))
     try:
-        model = whole_model(f"{name}, whose base is {printable(str(base))}", base, dtype=dtype)
+        model = plain_model(f"{name}, whose base is {printable(str(base))}", base, dtype)
     except (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError) as error:
         if isinstance(error, UserError):
             raise

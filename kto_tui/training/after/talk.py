@@ -21,8 +21,9 @@ from kto_tui.core.config import RunConfig
 from kto_tui.core.errors import UserError, one_line, printable
 from kto_tui.training.after.base import saved_tokenizer
 from kto_tui.training.after.turns import Turns
-from kto_tui.training.loading import attached
+from kto_tui.training.loading import ADAPTER, attached
 from kto_tui.training.model import ensure_pad_token, load_base
+from kto_tui.training.reference_adapter import TWIN
 from kto_tui.training.sources import Report
 
 BASE, TUNED = "base", "tuned"
@@ -41,9 +42,14 @@ class Talker:
     def __init__(
         self, config: RunConfig, adapter: Path, report: Report, *, tokens: int, temperature: float
     ) -> None:
-        loaded = load_base(config, report)
+        loaded = load_base(config, report, for_adapter=adapter)
         report(0, 0, "attaching the adapter")
         model = attached(f"{printable(str(adapter))}: the adapter", loaded.model, adapter)
+        self._base: str | None = None
+        if loaded.adapter:
+            model.load_adapter(str(loaded.adapter), TWIN)
+            model.set_adapter(ADAPTER, inference_mode=True)
+            self._base = TWIN
         where = saved_tokenizer(adapter, loaded.source.folder)
         try:
             tokenizer = AutoTokenizer.from_pretrained(where, local_files_only=True)
@@ -51,7 +57,7 @@ class Talker:
             what = f"{printable(str(where))}: the tokenizer does not load"
             raise UserError(f"{what}; {one_line(error)[:300]}") from error
         ensure_pad_token(tokenizer)
-        self._adapted = model
+        self._adapted: Any = model
         self._model: Any = model.get_base_model()
         self._tokenizer: PreTrainedTokenizerBase = tokenizer
         self._tokens = tokens
@@ -124,7 +130,9 @@ class Talker:
         return "end" if spoken.last in ends else "length"
 
     def _be(self, name: str) -> None:
-        if name == BASE:
+        if self._base is not None:
+            self._adapted.set_adapter(self._base if name == BASE else ADAPTER, inference_mode=True)
+        elif name == BASE:
             self._adapted.base_model.disable_adapter_layers()
         else:
             self._adapted.base_model.enable_adapter_layers()

@@ -1,0 +1,229 @@
+"""A model that holds an adapter already: it is trained on, and the reference is what it was."""
+
+import json
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from kto_tui.cli.planning import shape_of
+from kto_tui.cli.request import with_model
+from kto_tui.core.errors import UserError
+from kto_tui.core.events import Evaluated, ModelLoaded, StepLogged
+from kto_tui.models.adapter import begun_with, trainable_adapter
+from kto_tui.models.check import check_model
+from kto_tui.sizing.lengths import Lengths
+from kto_tui.sizing.memory import estimate
+from kto_tui.sizing.shape import ModelShape
+from kto_tui.training.after.talk import Talker
+from tests.architectures.families import FAMILIES, save
+from tests.architectures.test_families import BETA, ROWS, assert_as_plain, reloaded, train
+from tests.real_worker.harness import Sitting, tiny
+
+
+def made(folder: Path, base: Path, scale: float = 1e-2, **settings: Any) -> Path:
+    """An adapter as another program leaves it: changes of about this size, times the weights' own."""
+    wanted = {"r": 2, "lora_alpha": 3, "target_modules": ["q_proj", "down_proj"], **settings}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        tuned = get_peft_model(AutoModelForCausalLM.from_pretrained(base), LoraConfig(**wanted))
+        for name, weight in tuned.named_parameters():
+            if ".lora_A." in name or ".lora_B." in name:
+                weight.data = torch.randn_like(weight) * scale**0.5
+    tuned.peft_config["default"].base_model_name_or_path = str(base)
+    tuned.save_pretrained(str(folder))
+    return folder
+
+
+def train_on(folder: Path, adapter: Path, family: str = "llama", **changes: Any) -> Sitting:
+    return train(folder, family, model=str(adapter), lora_rank=2, lora_alpha=3, **changes)
+
+
+def rewards(sitting: Sitting, reference: Path) -> list[float]:
+    """Of both evaluation rows, from plain logits: the tuned adapter against the one that it began as."""
+    model, tokenizer = reloaded(sitting)
+    model.load_adapter(str(reference), "began")
+    found = []
+    for row in ROWS:
+        prompt = tokenizer(row["prompt"])["input_ids"]
+        answer = tokenizer(str(row["completion"]) + tokenizer.eos_token)["input_ids"]
+        of = {}
+        for name in ("default", "began"):
+            model.set_adapter(name)
+            with torch.no_grad():
+                every = model(input_ids=torch.tensor([[*prompt, *answer]])).logits[0].log_softmax(-1)
+            of[name] = sum(float(every[len(prompt) + n - 1, token]) for n, token in enumerate(answer))
+        found.append(BETA * (of["default"] - of["began"]))
+    return found
+
+
+@pytest.mark.parametrize("settings", [{}, {"use_dora": True, "use_rslora": True}], ids=["lora", "dora"])
+def test_an_adapter_is_trained_on_and_is_the_reference(settings: dict[str, Any], tmp_path: Path) -> None:
+    base = save(tmp_path / "model", FAMILIES["llama"]())
+    given = made(tmp_path / "given", base, **settings)
+    check_model(str(given))
+    whole = train_on(tmp_path, given)
+    loaded = whole.of(ModelLoaded)[0]
+    assert loaded.name == str(given)
+    assert loaded.source == f"adapter of {base} (local folder)"
+    first = load_file(given / "adapter_model.safetensors")
+    assert loaded.trainable_parameters == sum(weight.numel() for weight in first.values())
+    metrics = whole.of(StepLogged)[0].metrics
+    assert (metrics["rewards/chosen"], metrics["rewards/rejected"]) == (0.0, 0.0), "they begin as one"
+    said = whole.of(Evaluated)[-1].metrics
+    wanted = rewards(whole, given)
+    assert [said["rewards/chosen"], said["rewards/rejected"]] == pytest.approx(wanted, abs=1e-4)
+    assert max(map(abs, wanted)) > 1e-2, "it has learned"
+    final = load_file(whole.output / "final_model" / "adapter_model.safetensors")
+    assert {name: weight.shape for name, weight in final.items()} == {
+        name: weight.shape for name, weight in first.items()
+    }
+    assert not (whole.output / "base_model").exists()
+    assert not list(whole.output.glob("*/ref"))
+    # Its own change of the adapter it was given does not touch a run: it has kept what it began with.
+    shutil.rmtree(given)
+    checkpoint = str(whole.output / "checkpoint-2")
+    resumed = tiny(tmp_path, model=str(given), resume_from_checkpoint=checkpoint)
+    assert isinstance(shape_of(resumed), ModelShape)
+    assert with_model(resumed) == resumed
+    with pytest.raises(UserError, match="no such folder"):
+        with_model(tiny(tmp_path, model=str(given)))
+    again = train_on(tmp_path, given, resume_from_checkpoint=checkpoint)
+    assert again.adapter("final_model") == whole.adapter("final_model")
+
+
+def test_a_branch_of_a_run_takes_its_adapter_along(tmp_path: Path) -> None:
+    base = save(tmp_path / "model", FAMILIES["llama"]())
+    given = made(tmp_path / "given", base)
+    whole = train_on(tmp_path, given)
+    checkpoint = str(whole.output / "checkpoint-2")
+    (tmp_path / "other").mkdir()
+    other = train_on(tmp_path, given, output_dir=str(tmp_path / "other"), resume_from_checkpoint=checkpoint)
+    assert other.adapter("final_model") == whole.adapter("final_model")
+    assert (other.output / "reference_adapter" / "adapter_config.json").is_file()
+
+
+@pytest.mark.parametrize("changes", [{"dtype": "bfloat16"}, {"quantization": "nf4"}], ids=["bf16", "nf4"])
+def test_small_changes_are_not_rounded_away(changes: dict[str, str], tmp_path: Path) -> None:
+    """Merged into such a base they would be: policy and reference would begin at the bare base."""
+    base = tmp_path / "model"
+    save(base, FAMILIES["llama"]())
+    given = made(tmp_path / "given", base, scale=1e-4)
+    sitting = train_on(tmp_path, given, max_steps=1, eval_steps=1, learning_rate=1e-12, **changes)
+    metrics = sitting.of(StepLogged)[0].metrics
+    assert (metrics["rewards/chosen"], metrics["rewards/rejected"]) == (0.0, 0.0)
+    kept, first = (
+        load_file(x / "adapter_model.safetensors") for x in (sitting.output / "final_model", given)
+    )
+    for name, weight in first.items():
+        torch.testing.assert_close(kept[name], weight, rtol=0, atol=1e-10)
+
+
+def test_an_adapter_of_a_run_whose_base_only_that_run_has(tmp_path: Path) -> None:
+    """A third run begins where the second one ended, of which the first has gone with its base."""
+    first = train(tmp_path / "a", "llama", model="builtin:tiny")
+    second = train(tmp_path / "b", "llama", model=str(first.output / "final_model"))
+    first.output.rename(tmp_path / "elsewhere")
+    assert_as_plain_from(second, tmp_path / "elsewhere" / "final_model")
+    third = train(tmp_path / "c", "llama", model=str(second.output / "final_model"))
+    assert_as_plain_from(third, second.output / "final_model")
+
+
+def assert_as_plain_from(sitting: Sitting, reference: Path) -> None:
+    said = sitting.of(Evaluated)[-1].metrics
+    found = [said["rewards/chosen"], said["rewards/rejected"]]
+    assert found == pytest.approx(rewards(sitting, reference), abs=1e-4)
+
+
+def test_an_adapter_of_experts(tmp_path: Path) -> None:
+    base = save(tmp_path / "model", FAMILIES["qwen3_moe"]())
+    experts = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+    given = made(tmp_path / "given", base, target_modules=["q_proj"], target_parameters=experts)
+    assert_as_plain_from(train_on(tmp_path, given, "qwen3_moe"), given)
+
+
+def test_what_can_only_be_merged(tmp_path: Path) -> None:
+    base = save(tmp_path / "model", FAMILIES["llama"]())
+    unlike: list[dict[str, Any]] = [
+        {"modules_to_save": ["lm_head"]},
+        {"target_modules": ["q_proj", "lm_head"]},
+        {"init_lora_weights": "pissa"},
+    ]
+    for number, settings in enumerate(unlike):
+        given = made(tmp_path / f"given{number}", base, **settings)
+        assert trainable_adapter(given) is None
+    sitting = train(tmp_path, "llama", model=str(tmp_path / "given0"))
+    assert sitting.of(ModelLoaded)[0].source == f"adapter given0 merged into {base}"
+    assert_as_plain(sitting)
+
+
+def test_the_memory_plan_counts_the_twin(tmp_path: Path) -> None:
+    base = save(tmp_path / "model", FAMILIES["llama"]())
+    given = made(tmp_path / "given", base)
+    sizes = {}
+    for name, model in (("new", base), ("begun", given)):
+        config = begun_with(
+            tiny(tmp_path, model=str(model), lora_rank=2, lora_target_modules="q_proj,down_proj")
+        )
+        shape = shape_of(config)
+        assert isinstance(shape, ModelShape)
+        plan = estimate(shape, config, Lengths.at_most(64), "cpu")
+        sizes[name] = (plan.total_bytes, plan.trainable)
+    assert sizes["begun"][0] - sizes["new"][0] == 4 * sizes["new"][1]
+
+
+def test_settings_are_those_of_the_adapter(tmp_path: Path) -> None:
+    given = made(tmp_path / "given", save(tmp_path / "model", FAMILIES["llama"]()))
+    config = tiny(tmp_path, model=str(given), lora_rank=16, lora_alpha=16)
+    taken = begun_with(config)
+    assert (taken.lora_rank, taken.lora_alpha, taken.lora_target_modules) == (2, 3, "down_proj,q_proj")
+    assert begun_with(taken, {"lora_rank"}) == taken
+    with pytest.raises(
+        UserError, match=r"--lora-rank 16: the adapter in .* was made with 2, and is trained on"
+    ):
+        begun_with(config, {"lora_rank"})
+    settings = json.loads((given / "adapter_config.json").read_text())
+    (given / "adapter_config.json").write_text(json.dumps({**settings, "target_modules": r".*\.q_proj"}))
+    assert begun_with(config).lora_target_modules == "all-linear"
+    assert begun_with(tiny(tmp_path)) == tiny(tmp_path)
+
+
+def test_talking_to_what_it_was_and_what_it_became(tmp_path: Path) -> None:
+    base = save(tmp_path / "model", FAMILIES["llama"]())
+    given = made(tmp_path / "given", base, scale=0.2)
+    sitting = train_on(tmp_path, given, learning_rate=0.3)
+    final = sitting.output / "final_model"
+    talker = Talker(tiny(tmp_path, model=str(given)), final, lambda *_: None, tokens=12, temperature=0)
+    said = {"base": "", "tuned": ""}
+
+    def say(who: str, text: str) -> None:
+        said[who] += text
+
+    turns = {who: [{"role": "user", "content": "What is it?"}] for who in said}
+    for together in (False, True):
+        said.update(base="", tuned="")
+        talker.answer(turns, say, threading.Event(), together=together)
+        assert said == {"base": generated(base, given), "tuned": generated(base, final)}
+    assert len({said["base"], said["tuned"], generated(base)}) == 3
+
+
+def generated(base: Path, adapter: Path | None = None) -> str:
+    """What plain transformers and PEFT answer."""
+    model: Any = AutoModelForCausalLM.from_pretrained(base)
+    if adapter:
+        model = PeftModel.from_pretrained(model, adapter)
+    tokenizer: Any = AutoTokenizer.from_pretrained(base)
+    chat = [{"role": "user", "content": "What is it?"}]
+    ids = tokenizer.apply_chat_template(
+        chat, add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    answer = model.generate(**ids, max_new_tokens=12, do_sample=False, pad_token_id=0)
+    text = tokenizer.decode(answer[0, ids["input_ids"].shape[1] :], skip_special_tokens=True)
+    assert isinstance(text, str)
+    return text
