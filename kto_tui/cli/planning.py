@@ -17,6 +17,7 @@ from kto_tui.core.setting import AUTO_BATCH
 from kto_tui.models.adapter import kept_beginning, trainable_adapter
 from kto_tui.models.check import check_model
 from kto_tui.models.configuration import NoConfig, model_config
+from kto_tui.models.counting import tokens_a_byte
 from kto_tui.sizing.devices import Device, gpu_of, named_gpu, sized_gpu
 from kto_tui.sizing.fitting import advice, fitted, in_gib, largest_batch, largest_length
 from kto_tui.sizing.lengths import Lengths
@@ -57,6 +58,14 @@ def fit_request(
     found = fitted(config, shape, device.available_bytes, lengths, device.kind, _fixed(config, named))
     refuse_hopeless(config, found.plan, device)
     return found.config, [*found.notes, *(shape.notes if found.notes else ())]
+
+
+def lengths_of(counts: Counts, config: RunConfig) -> Lengths:
+    """Of the data's rows, by the model's tokenizer where that is at hand."""
+    assert config.model is not None
+    begun = kept_beginning(config) if config.resume_from_checkpoint else None
+    model, revision = (begun.base, begun.revision) if begun else (config.model, config.model_revision)
+    return Lengths.of_text(counts, config.max_length, tokens_a_byte(model, revision, counts.longest))
 
 
 def named_settings(options: Mapping[str, Any]) -> set[str]:
@@ -161,7 +170,7 @@ def memory_report(
         if lacking is not None:
             raise lacking
         return _without_plan(config, shape)[0], shape.reason
-    lengths, room = Lengths.of_text(counts, config.max_length), device.available_bytes
+    lengths, room = lengths_of(counts, config), device.available_bytes
     found = fitted(config, shape, room, lengths, device.kind, _fixed(config, named_settings(options)))
     fit = found.config
     return fit, MemoryReport(

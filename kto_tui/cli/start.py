@@ -48,13 +48,11 @@ def start(options: Mapping[str, Any]) -> int:
 
 def _checked(config: RunConfig, options: Mapping[str, Any]) -> RunConfig:
     """The settings that will run, with a micro-batch that fits. Raises UserError."""
-    from kto_tui.cli.planning import fit_request, named_settings
-    from kto_tui.sizing.lengths import Lengths
+    from kto_tui.cli.planning import fit_request, lengths_of, named_settings
 
     named = named_settings(options)
     request = check(config, named)
-    lengths = Lengths.of_text(request.data, config.max_length)
-    fitting, notes = fit_request(request.config, named, lengths)
+    fitting, notes = fit_request(request.config, named, lengths_of(request.data, request.config))
     for note in notes:
         warn(note)
     return fitting

@@ -3,7 +3,7 @@
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,17 @@ from kto_tui.core.counts import Counts
 from kto_tui.core.datareport import SourceRead
 from kto_tui.core.errors import UserError, printable
 from kto_tui.core.mixture import Weighted, split_sources
+from kto_tui.data.counting import count_rows
 from kto_tui.data.files import is_data_file, read_records
 from kto_tui.data.formats import Format, TiedError, UnratedError, recognize
 from kto_tui.data.formats.base import UnexplainedScale
 from kto_tui.data.hub_rows import open_hub, split_name
-from kto_tui.data.rows import Columns, Row, Text
+from kto_tui.data.rows import Columns, Row
 from kto_tui.data.wording import listed
 from kto_tui.models.hub import looks_like_path
 
-__all__ = ["Columns", "OpenedSource", "check_rows", "count_rows", "load_rows", "open_dataset"]
+__all__ = ["Columns", "OpenedSource", "check_rows", "load_rows", "open_dataset"]
 
-_MESSAGE_BYTES = 40
 UNRATED, TIED = "nobody has rated them", "rated good as often as bad"
 FIRST = 20  # Records that a format is recognized from.
 _MORE = (200, 2000)  # As many more of an export that begins with records that nobody rated.
@@ -137,25 +137,6 @@ def load_rows(source: str, columns: Columns, seed: int = 42) -> Iterator[Row]:
     """
     opened = open_dataset(source, columns, seed)
     return itertools.chain.from_iterable(part.rows() for part in opened)
-
-
-def count_rows(rows: Iterable[Row]) -> Counts:
-    """How many rows there are of each label, and how long the longest ones are."""
-    totals = [0, 0]
-    longest = longest_answer = 0
-    for row in rows:
-        totals[row.label] += 1
-        answer = _bytes(row.completion)
-        longest = max(longest, _bytes(row.prompt) + answer)
-        longest_answer = max(longest_answer, answer)
-    return Counts(totals[True], totals[False], longest, longest_answer)
-
-
-def _bytes(text: Text) -> int:
-    """Of the text in UTF-8; a message counts its role and the marks around it as 40 more."""
-    if isinstance(text, str):
-        return len(text) if text.isascii() else len(text.encode())
-    return sum(_bytes(str(message.get("content") or "")) + _MESSAGE_BYTES for message in text)
 
 
 def check_rows(source: str, columns: Columns, *, both_labels: bool = True) -> Counts:

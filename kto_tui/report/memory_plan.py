@@ -12,6 +12,7 @@ from kto_tui.sizing.memory import MemoryPlan, in_words
 
 _ORIGINS = {
     "tokens": "longest of the data",
+    "sampled": "about, by the tokens of the data's longest rows",
     "bytes": "at most, by the bytes of the data's text",
     "max_length": "max_length",
 }

@@ -1,12 +1,14 @@
 """How long the rows are that memory has to be found for."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from kto_tui.core.counts import Counts
 
-_BYTES_A_TOKEN = 2  # At least, in nearly all text: English has 4, Chinese 2 to 4.
+_TOKENS_A_BYTE = 0.5  # At most, in nearly all text: English has a quarter, Chinese a quarter to a half.
+_SYSTEM_PROMPT = 48  # Tokens that some templates add by themselves, at most.
 
 
 @dataclass(frozen=True)
@@ -14,12 +16,13 @@ class Lengths:
     """The longest row as it is passed through the model, in tokens, and how many of them are answer.
 
     Rows of like length share a block, so the largest block has `longest` in each of its rows. `origin`: what
-    that was taken from: tokens that were counted, the bytes of the data's text, or --max-length alone.
+    that was taken from: tokens that were counted, all or those of the longest rows, the bytes of the data's
+    text, or --max-length alone.
     """
 
     longest: int
     answer: int
-    origin: Literal["tokens", "bytes", "max_length"] = "max_length"
+    origin: Literal["tokens", "sampled", "bytes", "max_length"] = "max_length"
 
     @classmethod
     def at_most(cls, max_length: int) -> "Lengths":
@@ -36,12 +39,17 @@ class Lengths:
         return cls(longest, max(1, min(longest, int(answer["max"]))), "tokens")
 
     @classmethod
-    def of_text(cls, counts: Counts, max_length: int) -> "Lengths":
-        """At most, before anything is tokenized; without any text as `at_most`."""
+    def of_text(cls, counts: Counts, max_length: int, tokens_a_byte: float | None = None) -> "Lengths":
+        """Before all is tokenized; without any text as `at_most`.
+
+        `tokens_a_byte`: at most, in the longest rows, by the model's tokenizer; None where it is not known.
+        """
         if not counts.longest_bytes:
             return cls.at_most(max_length)
-        longest = min(max_length, counts.longest_bytes // _BYTES_A_TOKEN + 2)
-        return cls(longest, min(longest, counts.longest_answer_bytes // _BYTES_A_TOKEN + 2), "bytes")
+        share, more = (_TOKENS_A_BYTE, 2) if tokens_a_byte is None else (tokens_a_byte, _SYSTEM_PROMPT)
+        sizes = counts.longest_bytes, counts.longest_answer_bytes
+        longest, answer = (min(max_length, math.ceil(size * share) + more) for size in sizes)
+        return cls(longest, min(longest, answer), "bytes" if tokens_a_byte is None else "sampled")
 
     def cut(self, length: int) -> "Lengths":
         """The same data at another --max-length."""

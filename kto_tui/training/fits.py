@@ -1,11 +1,14 @@
 """Whether a run will fit, said before gigabytes are loaded."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from kto_tui.core.config import RunConfig
 from kto_tui.core.errors import UserError
@@ -16,6 +19,10 @@ from kto_tui.sizing.fitting import advice, in_gib, planned
 from kto_tui.sizing.lengths import Lengths
 from kto_tui.sizing.memory import Kind
 from kto_tui.sizing.shape import ModelShape, UnknownShape
+from kto_tui.training.dataset import tokenize_row
+from kto_tui.training.spool import RowSpool
+
+_SAMPLES = 16  # Of the longest rows.
 
 
 def memory_alert(config: RunConfig, model_folder: Path, lengths: Lengths) -> AlertRaised | None:
@@ -43,6 +50,20 @@ def memory_alert(config: RunConfig, model_folder: Path, lengths: Lengths) -> Ale
         ),
         advice=f"Change first: {first}." if first else "Choose a smaller model.",
     )
+
+
+def longest_of(rows: RowSpool, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Lengths:
+    """How long the rows are, from the tokens of those that take the most bytes."""
+    sizes = rows.sizes
+    most = [int(row) for row in np.argsort(sizes)[-_SAMPLES:]]
+    try:
+        counted = [tokenize_row(rows[row], tokenizer) for row in most]
+    except UserError:  # Told, or the row left out, when all are tokenized.
+        return Lengths.at_most(max_length)
+    share = max((len(c) + len(p)) / int(sizes[n]) for (p, c, _), n in zip(counted, most, strict=True))
+    longest = min(max_length, math.ceil(int(sizes.max()) * share))
+    answer = max(len(completion) for _, completion, _ in counted)
+    return Lengths(max(2, longest), max(1, min(longest, answer)), "sampled")
 
 
 def batch_alert(config: RunConfig) -> AlertRaised | None:

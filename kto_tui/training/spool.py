@@ -128,9 +128,9 @@ class RowSpool(Sequence[Row]):
         return np.arange(len(self)) if self._chosen is None else self._chosen
 
     @property
-    def longest_bytes(self) -> int:
-        """The most bytes that a row takes as `encoded`; 0 without rows."""
-        return int(self._of(np.diff(np.frombuffer(self._begins, dtype=np.int64))).max(initial=0))
+    def sizes(self) -> NDArray[np.int64]:
+        """(rows,) bytes that each takes as `encoded`."""
+        return self._of(np.diff(np.frombuffer(self._begins, dtype=np.int64)))
 
     @property
     def labels(self) -> NDArray[np.bool_]:

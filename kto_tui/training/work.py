@@ -10,7 +10,6 @@ import transformers
 from transformers import PreTrainedTokenizerBase, PrinterCallback
 
 from kto_tui.core.config import RunConfig, evaluates
-from kto_tui.core.counts import Counts
 from kto_tui.core.datareport import DataReport
 from kto_tui.core.directory import RunDirectory
 from kto_tui.core.events import AlertRaised, DataReady, DataReported, ModelLoaded, StageChanged
@@ -25,7 +24,7 @@ from kto_tui.training.callback import StepBoundary
 from kto_tui.training.dataset import Prepared, split_rows
 from kto_tui.training.early import EarlyStopping
 from kto_tui.training.final import write_final_model
-from kto_tui.training.fits import batch_alert, memory_alert
+from kto_tui.training.fits import batch_alert, longest_of, memory_alert
 from kto_tui.training.going_on import check_checkpoint, check_identity
 from kto_tui.training.identity import resolved
 from kto_tui.training.memory import free_bytes
@@ -69,7 +68,9 @@ class Work:
 
             def begin(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
                 preparing.begin(tokenizer)
-                self._say_what_fits(folder, read["train"].rows.longest_bytes)
+                self._say_what_fits(
+                    folder, longest_of(read["train"].rows, tokenizer, self._config.max_length)
+                )
 
             base = load_base(self._config, sitting.progress("loading_model"), begin)
             self._report_model(base)
@@ -99,10 +100,8 @@ class Work:
             read = {"train": whole.part(train), "eval": whole.part(held_out)}
         return read
 
-    def _say_what_fits(self, folder: Path, longest_bytes: int) -> None:
+    def _say_what_fits(self, folder: Path, lengths: Lengths) -> None:
         """Before the weights are loaded, and again only where it may have changed."""
-        counts = Counts(longest_bytes=longest_bytes, longest_answer_bytes=longest_bytes)
-        lengths = Lengths.of_text(counts, self._config.max_length)
         for alert in (batch_alert(self._config), memory_alert(self._config, folder, lengths)):
             if alert is not None:
                 self._sitting.emitter.emit(alert)
