@@ -13,7 +13,7 @@ from kto_tui.core.errors import UserError, printable
 from kto_tui.core.events import DataReady, ModelLoaded
 from kto_tui.core.neighbours.to_trl import Known, TrlRun, to_trl
 from kto_tui.core.resolve import recorded_settings
-from kto_tui.models.adapter import kept_in
+from kto_tui.models.kept import kept_in
 from kto_tui.run.journal import read_journal
 
 

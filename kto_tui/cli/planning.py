@@ -14,10 +14,11 @@ from kto_tui.core.directory import RunDirectory
 from kto_tui.core.errors import UserError, printable
 from kto_tui.core.resolve import read_settings, recorded_settings
 from kto_tui.core.setting import AUTO_BATCH
-from kto_tui.models.adapter import kept_beginning, trainable_adapter
+from kto_tui.models.adapter import trained_on
 from kto_tui.models.check import check_model
 from kto_tui.models.configuration import NoConfig, model_config
 from kto_tui.models.counting import tokens_a_byte
+from kto_tui.models.kept import kept_beginning, model_at_hand
 from kto_tui.sizing.devices import Device, gpu_of, named_gpu, sized_gpu
 from kto_tui.sizing.fitting import advice, fitted, in_gib, largest_batch, largest_length
 from kto_tui.sizing.lengths import Lengths
@@ -62,9 +63,7 @@ def fit_request(
 
 def lengths_of(counts: Counts, config: RunConfig) -> Lengths:
     """Of the data's rows, by the model's tokenizer where that is at hand."""
-    assert config.model is not None
-    begun = kept_beginning(config) if config.resume_from_checkpoint else None
-    model, revision = (begun.base, begun.revision) if begun else (config.model, config.model_revision)
+    model, revision = model_at_hand(config)
     return Lengths.of_text(counts, config.max_length, tokens_a_byte(model, revision, counts.longest))
 
 
@@ -94,21 +93,19 @@ def shape_of(config: RunConfig, *, asks: bool = True) -> ModelShape | Unplanned:
     """The shape of the settings' model, from its config alone. `asks`: the hub, where it has to be."""
     assert config.model is not None
     name = printable(config.model)
-    begun = kept_beginning(config) if config.resume_from_checkpoint else None
-    model, revision = (begun.base, begun.revision) if begun else (config.model, config.model_revision)
     try:
-        shape = ModelShape.from_config(model_config(model, revision, asks=asks))
-        return replace(shape, begun=begun is not None or _holds_adapter(config.model))
+        shape = ModelShape.from_config(model_config(*model_at_hand(config), asks=asks))
+        return replace(shape, begun=_goes_on(config))
     except NoConfig as error:
         return Unplanned(printable(f"{name}: {error}"))
     except UnknownShape as error:
         return Unplanned(printable(f"{name}: {error}"))
 
 
-def _holds_adapter(model: str) -> bool:
-    path = Path(os.path.expanduser(model))
+def _goes_on(config: RunConfig) -> bool:
+    """Whether an adapter is trained on, beside its twin."""
     try:
-        return os.path.isdir(path) and trainable_adapter(path) is not None
+        return kept_beginning(config) is not None or trained_on(config) is not None
     except UserError:  # Told by whoever looks at the model itself.
         return False
 

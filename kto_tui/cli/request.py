@@ -24,8 +24,10 @@ from kto_tui.core.schedule import held_out_rows
 from kto_tui.core.setting import NO_CACHE
 from kto_tui.core.templates import NAMES
 from kto_tui.data import Columns, check_rows
-from kto_tui.models.adapter import base_is_kept, begun_with, kept_beginning
+from kto_tui.models.adapter import begun_with
+from kto_tui.models.chain import follow
 from kto_tui.models.check import check_model
+from kto_tui.models.kept import base_is_kept, model_at_hand
 
 _READ_LIGHTLY = (".json", ".jsonl", ".csv", ".tsv")
 
@@ -77,7 +79,9 @@ def check(config: RunConfig, named: Collection[str] = (), *, planned: bool = Fal
     _check_cache(config.reference_cache)
     if not planned:
         config = with_model(config)
-    return Request(begun_with(config, named), data, evaluation)
+    if not config.resume_from_checkpoint:
+        config = begun_with(config, named)
+    return Request(config, data, evaluation)
 
 
 def with_model(config: RunConfig) -> RunConfig:
@@ -85,13 +89,12 @@ def with_model(config: RunConfig) -> RunConfig:
 
     Raises UserError.
     """
-    begun = kept_beginning(config) if config.resume_from_checkpoint else None
-    model, revision = (begun.base, begun.revision) if begun else (config.model, config.model_revision)
-    assert model is not None
+    model, revision = model_at_hand(config)
     if config.resume_from_checkpoint and base_is_kept(config, model):
         return config
     commit = check_model(model, revision)
-    return msgspec.structs.replace(config, model_revision=commit) if commit and not begun else config
+    pinned = commit is not None and model == config.model
+    return msgspec.structs.replace(config, model_revision=commit) if pinned else config
 
 
 def _count(source: str, config: RunConfig, *, both_labels: bool = True) -> Counts:
@@ -111,15 +114,19 @@ def _count(source: str, config: RunConfig, *, both_labels: bool = True) -> Count
 
 
 def _check_overwritten(config: RunConfig) -> None:
-    """A model made by the run that --overwrite deletes would be gone before it is read."""
+    """A model made by the run that --overwrite deletes would be gone before it is read, or its base."""
     assert config.model is not None
     assert config.output_dir is not None
-    model, folder = Path(_absolute(config.model)), Path(config.output_dir).absolute()
-    if config.overwrite and folder in (model, *model.parents):
-        raise UserError(
-            f"--overwrite: it would delete {folder}, where --model {config.model} lies; "
-            "choose another --output-dir"
-        )
+    if not config.overwrite:
+        return
+    chain, folder = follow(config.model, config.model_revision), Path(config.output_dir).resolve()
+    for path in (*chain.adapters, *([chain.path] if chain.path else [])):
+        if folder in (path.resolve(), *path.resolve().parents):
+            what = "the base of " if path == chain.path and chain.adapters else ""
+            raise UserError(
+                f"--overwrite: it would delete {folder}, where {what}--model {config.model} lies; "
+                "choose another --output-dir"
+            )
 
 
 def _check_fraction(config: RunConfig, data: Counts) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from kto_tui.core.config import RunConfig
 from kto_tui.core.directory import RunDirectory
 from kto_tui.core.errors import UserError
+from kto_tui.core.resolve import read_settings
 from kto_tui.core.setting import shown
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -18,9 +19,9 @@ def check_adapter(checkpoint: Path, config: RunConfig) -> None:
     """Raise UserError unless the checkpoint's adapter is one of `config`'s model, LoRA rank and alpha."""
     adapter = _read(checkpoint / ADAPTER_CONFIG)
     model = adapter.get("base_model_name_or_path")
-    begun = _begun_with(checkpoint)
-    if begun is not None:
-        model = begun  # The checkpoint names the base below the adapter that the run began with.
+    named_then = _model_of_run(checkpoint)
+    if named_then is not None:
+        model = named_then  # The adapter may name the base below the one that the run began with.
     if not same_source(model, config.model):
         named = str(model)[:200]
         raise UserError(
@@ -38,13 +39,13 @@ def check_adapter(checkpoint: Path, config: RunConfig) -> None:
     _require_same(checkpoint, "alpha", adapter.get("lora_alpha", config.lora_alpha), config.lora_alpha)
 
 
-def _begun_with(checkpoint: Path) -> str | None:
-    """The adapter that the checkpoint's run began with; None where that began with a new one."""
-    kept = RunDirectory(checkpoint.resolve().parent).reference_adapter / KEPT
+def _model_of_run(checkpoint: Path) -> str | None:
+    """The --model that a checkpoint's own settings name; None where it has none that can be read."""
     try:
-        return str(json.loads(kept.read_text(encoding="utf-8"))["model"])
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        model = read_settings(RunDirectory(checkpoint).settings).get("model")
+    except UserError:  # Said by whoever compares the settings.
         return None
+    return str(model) if model else None
 
 
 def _require_same(checkpoint: Path, name: str, saved: object, wanted: int) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 
 from kto_tui.core.compatibility import ADAPTER_CONFIG
-from kto_tui.core.config import RunConfig
-from kto_tui.core.directory import RunDirectory
+from kto_tui.core.config import TINY_MODEL, RunConfig
 from kto_tui.core.errors import UserError, printable
-from kto_tui.models.folder import MARKER, adapted_base, gguf_file, missing_part, read_json
+from kto_tui.models.folder import adapted_base, gguf_file, read_json
+from kto_tui.models.kept import base_is_kept
 
 WEIGHTS = "adapter_model.safetensors"
 # Ways of beginning that leave the base as it is; the others move a part of its weights into the adapter.
@@ -51,11 +51,11 @@ def trainable_adapter(folder: Path) -> Adapter | None:
     if not folder.is_dir() or gguf_file(folder) or (base := adapted_base(folder)) is None:
         return None
     settings = read_json(folder / ADAPTER_CONFIG)
-    rank, alpha = settings.get("r"), settings.get("lora_alpha")
+    rank, alpha = _whole(settings.get("r")), _whole(settings.get("lora_alpha"))
     shapes = _shapes(folder / WEIGHTS)
-    if type(rank) is not int or type(alpha) is not int or min(rank, alpha) < 1:
+    if not rank or not alpha or not shapes:
         return None
-    if not shapes or not _is_plain(settings) or not all(map(_is_lora, shapes)):
+    if not _is_plain(settings) or not all(map(_is_lora, shapes)):
         return None
     layers = {name.rpartition(".")[2] for name in _names(settings, "target_modules")}
     targets = [*sorted(layers), *sorted(_names(settings, "target_parameters"))]
@@ -63,66 +63,45 @@ def trainable_adapter(folder: Path) -> Adapter | None:
     return Adapter(folder, base, rank, alpha, ",".join(targets) or None, parameters)
 
 
+def trained_on(config: RunConfig) -> Adapter | None:
+    """The adapter that `config.model` holds, and that a run goes on training. Raises UserError.
+
+    None in a run that had merged it, as older versions did.
+    """
+    if config.model == TINY_MODEL or base_is_kept(config, config.model):
+        return None
+    return trainable_adapter(Path(os.path.expanduser(str(config.model))))
+
+
 def begun_with(config: RunConfig, named: Collection[str] = ()) -> RunConfig:
     """The settings, those of the adapter that `config.model` holds taken over where it is trained on.
 
     `named`: the settings that the user gave a value. Raises UserError where such a one is another than the
-    adapter's: its rank is what it is, and another alpha would have it count for more or less.
+    adapter's: its rank and layers are what they are, and another alpha would have it count for more or less.
     """
-    adapter = trainable_adapter(Path(os.path.expanduser(str(config.model))))
-    if adapter is None:
+    if (adapter := trained_on(config)) is None:
         return config
-    for name, option, own in (
-        ("lora_rank", "--lora-rank", adapter.rank),
-        ("lora_alpha", "--lora-alpha", adapter.alpha),
-    ):
+    own = {"lora_rank": adapter.rank, "lora_alpha": adapter.alpha}
+    for name, made in (*own.items(), ("lora_target_modules", adapter.targets)):
         given = getattr(config, name)
-        if name in named and given != own:
+        if name in named and _parts(given) != _parts(made):
+            option = f"--{name.replace('_', '-')}"
             raise UserError(
-                f"{option} {given}: the adapter in {printable(str(adapter.folder))} was made with {own}, and "
-                f"is trained on as it is; leave {option} out"
+                f"{option} {given}: the adapter in {printable(str(adapter.folder))} was made with "
+                f"{made or 'a pattern of its own'}, and is trained on as it is; leave {option} out"
             )
-    return msgspec.structs.replace(
-        config,
-        lora_rank=adapter.rank,
-        lora_alpha=adapter.alpha,
-        lora_target_modules=adapter.targets or config.lora_target_modules,
-    )
+    layers = {"lora_target_modules": adapter.targets} if adapter.targets else {}
+    return msgspec.structs.replace(config, **own, **layers)
 
 
-@dataclass(frozen=True)
-class Kept:
-    """What the folder says in which a run keeps the adapter that it began with: of which base it is."""
-
-    base: str
-    revision: str | None
+def _parts(value: object) -> set[str]:
+    return {part.strip() for part in str(value).split(",")}
 
 
-def kept_beginning(config: RunConfig) -> Kept | None:
-    """Of the run in `config.output_dir`, or the one that is gone on from; None where there is none."""
-    found = (kept_in(home.reference_adapter, config.model) for home in _homes(config))
-    return next((kept for kept in found if kept is not None), None)
-
-
-def base_is_kept(config: RunConfig, model: str) -> bool:
-    """Whether one of these runs has a whole copy of the base `model`."""
-    folders = (home.base_model for home in _homes(config))
-    return any(read_json(x / MARKER).get("model") == model and not missing_part(x) for x in folders)
-
-
-def kept_in(folder: Path, model: str | None) -> Kept | None:
-    """What a folder says; None where it holds no adapter, or another one than `model`."""
-    marker = read_json(folder / MARKER)
-    if "base" not in marker or marker.get("model") != model:
-        return None
-    revision = marker.get("revision")
-    return Kept(str(marker["base"]), str(revision) if revision else None)
-
-
-def _homes(config: RunConfig) -> list[RunDirectory]:
-    resumed = config.resume_from_checkpoint
-    names = (config.output_dir, Path(resumed).parent if resumed else None)
-    return [RunDirectory.at(name) for name in names if name]
+def _whole(value: object) -> int:
+    """A number without a fraction, from 1; 0 for anything else."""
+    plain = isinstance(value, (int, float)) and not isinstance(value, bool) and float(value).is_integer()
+    return max(0, int(value)) if plain else 0  # type: ignore[call-overload]
 
 
 def _is_plain(settings: Mapping[str, Any]) -> bool:

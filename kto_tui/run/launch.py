@@ -138,7 +138,7 @@ def discard(directory: RunDirectory) -> None:
     _empty(directory)
     directory.lock.unlink(missing_ok=True)
     directory.worker_lock.unlink(missing_ok=True)
-    if not any(directory.path.iterdir()):
+    if not directory.path.is_symlink() and not any(directory.path.iterdir()):
         directory.path.rmdir()
 
 
@@ -156,8 +156,9 @@ def _empty(directory: RunDirectory) -> None:
 
 def _folders(directory: RunDirectory) -> list[Path]:
     """What is there under the names of a run's folders."""
-    made = (directory.final_model, directory.base_model, directory.reference_adapter, directory.staging)
-    named = {*made, *directory.tracked}
+    copies = (directory.base_model, directory.reference_adapter)
+    halves = (copy.with_name(f"{copy.name}.new") for copy in copies)  # Of copies that were cut off.
+    named = {directory.final_model, *copies, *halves, directory.staging, *directory.tracked}
     if (directory.merged_model / MERGED_MARKER).is_file():
         named.add(directory.merged_model)
     children = sorted(directory.path.iterdir()) if directory.path.is_dir() else []

@@ -5,23 +5,21 @@ stays what it was.
 """
 
 import hashlib
-import json
 import os
-import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from kto_tui.core.compatibility import ADAPTER_CONFIG
-from kto_tui.core.config import TINY_MODEL, RunConfig
+from kto_tui.core.config import RunConfig
 from kto_tui.core.directory import RunDirectory
-from kto_tui.core.errors import UserError
-from kto_tui.core.manifest import describe
-from kto_tui.models.adapter import WEIGHTS, Adapter, Kept, kept_in, trainable_adapter
+from kto_tui.core.errors import UserError, printable
+from kto_tui.models.adapter import WEIGHTS, Adapter, trained_on
 from kto_tui.models.folder import MARKER, adapted_revision, kept_base, read_json
-from kto_tui.training.space import writing
+from kto_tui.models.kept import Kept, kept_beginning, kept_in
+from kto_tui.training.copying import copy_folder, into_run, mark
+from kto_tui.training.resumed import accumulators
 
 # Settings, weights, and whatever a tokenizer is read from; not the optimizer of a checkpoint.
 _KEPT = (
@@ -32,37 +30,41 @@ _KEPT = (
 
 @dataclass(frozen=True)
 class Beginning:
-    """`config`: the settings, whose model is the bare base; `adapter`: the run's copy of what is on it."""
+    """`config`: the settings, whose model is the bare base; `adapter`: the folder of what is on it."""
 
     config: RunConfig
     adapter: Path | None = None
 
 
-def beginning_of(config: RunConfig) -> Beginning:
-    """What `config.model` comes to. Copies its adapter into the run, and the base that its run has kept.
+def beginning_of(config: RunConfig, *, keeps: bool = True) -> Beginning:
+    """What `config.model` comes to.
 
-    Raises UserError.
+    `keeps`: the run takes a copy of the adapter, and of a base that only the adapter's run has. Raises
+    UserError.
     """
     assert config.output_dir is not None
-    directory = RunDirectory.at(config.output_dir)
-    if (kept := _kept(config, directory)) is None:
-        if (adapter := _given(config)) is None:
+    own = RunDirectory.at(config.output_dir).reference_adapter
+    kept = kept_beginning(config)
+    if kept is None:
+        if (adapter := trained_on(config)) is None:
             return Beginning(config)
-        kept = _keep(config, directory, adapter)
-    return Beginning(_on(kept, config), directory.reference_adapter)
+        kept = _keep(config, adapter) if keeps else _as_it_lies(adapter)
+    elif keeps and kept.folder != own:
+        _copy(kept, own, config)
+    return Beginning(_on(kept, config), own if keeps else kept.folder)
 
 
 def on_base(config: RunConfig) -> RunConfig:
     """The settings, with the name of the base in place of an adapter that the run has kept."""
-    kept = kept_in(RunDirectory.at(str(config.output_dir)).reference_adapter, config.model)
+    kept = kept_beginning(config)
     return _on(kept, config) if kept else config
 
 
 def pin(adapter: Path, revision: str | None) -> None:
     """Note at which commit of the hub its base was found, for the sittings that follow. Raises OSError."""
     marker = read_json(adapter / MARKER)
-    if revision and marker.get("revision") != revision:
-        (adapter / MARKER).write_text(json.dumps({**marker, "revision": revision}), encoding="utf-8")
+    if revision and marker and marker.get("revision") != revision:
+        mark(adapter, {**marker, "revision": revision})
 
 
 def adapter_digest(adapter: Path) -> str:
@@ -77,55 +79,45 @@ def _on(kept: Kept, config: RunConfig) -> RunConfig:
     return msgspec.structs.replace(config, model=kept.base, model_revision=kept.revision)
 
 
-def _given(config: RunConfig) -> Adapter | None:
-    if config.model == TINY_MODEL:
-        return None
-    return trainable_adapter(Path(os.path.expanduser(str(config.model))))
+def _as_it_lies(adapter: Adapter) -> Kept:
+    base = _absolute(adapter.base)
+    return Kept(adapter.folder, base, None if os.path.exists(base) else adapted_revision(adapter.folder))
 
 
-def _kept(config: RunConfig, directory: RunDirectory) -> Kept | None:
-    """Of the adapter that an earlier sitting kept here, or the run that this one branches off from."""
-    own, checkpoint = directory.reference_adapter, config.resume_from_checkpoint
-    if checkpoint and kept_in(own, config.model) is None:
-        home = RunDirectory(Path(checkpoint).parent)
-        kept = kept_in(home.reference_adapter, config.model)
-        if kept and home.path.resolve() != directory.path.resolve():
-            _copy(home.reference_adapter, own, config, kept)
-    return kept_in(own, config.model)
-
-
-def _keep(config: RunConfig, directory: RunDirectory, adapter: Adapter) -> Kept:
+def _keep(config: RunConfig, adapter: Adapter) -> Kept:
     """Copy the adapter, and a base that only its run has. Raises UserError."""
-    beside = kept_base(adapter.folder, adapter.base)
-    base = str(read_json(beside / MARKER)["model"]) if beside else _absolute(adapter.base)
-    kept = Kept(base, None if beside else adapted_revision(adapter.folder))
-    try:
-        with writing("a copy of the adapter and its base", directory.path):
-            if beside and beside.resolve() != directory.base_model.resolve():
-                _in_place(beside, directory.base_model)
-            _copy(adapter.folder, directory.reference_adapter, config, kept)
-    except OSError as error:
-        raise UserError(
-            f"--output-dir {directory.path}: {error}; make room, or choose another folder"
-        ) from error
+    _require_same(config, adapter)
+    directory = RunDirectory.at(str(config.output_dir))
+    found = _as_it_lies(adapter)
+    if beside := kept_base(adapter.folder, adapter.base):
+        found = Kept(adapter.folder, str(read_json(beside / MARKER)["model"]), None)
+        if beside.resolve() != directory.base_model.resolve():
+            with into_run("a copy of the adapter's base", directory.path):
+                copy_folder(beside, directory.base_model)
+    _copy(found, directory.reference_adapter, config)
+    kept = kept_in(directory.reference_adapter, config.model)
+    assert kept is not None
     return kept
 
 
-def _copy(adapter: Path, to: Path, config: RunConfig, kept: Kept) -> None:
-    """Copy what is needed of an adapter, put it in its place whole, and say last of which model it is."""
-    names = {path.name for pattern in _KEPT for path in adapter.glob(pattern)}
-    _in_place(adapter, to, lambda _, entries: [entry for entry in entries if entry not in names])
-    marker = {"model": config.model, "base": kept.base, "revision": kept.revision}
-    (to / MARKER).write_text(json.dumps(marker), encoding="utf-8")
+def _require_same(config: RunConfig, adapter: Adapter) -> None:
+    """In a run that has lost its copy, take no other adapter than the one that it began with."""
+    if config.resume_from_checkpoint is None:
+        return
+    told = str(accumulators(Path(config.resume_from_checkpoint)).get("base") or "").split()
+    if len(told) > 1 and adapter_digest(adapter.folder) not in told:
+        raise UserError(
+            f"--model {printable(str(config.model))}: it holds another adapter than the one that the run "
+            "began with, of which reference_adapter was the copy; restore one of the two"
+        )
 
 
-def _in_place(theirs: Path, own: Path, ignore: Callable[[str, list[str]], list[str]] | None = None) -> None:
-    beside = own.with_name(f"{own.name}.new")
-    shutil.rmtree(beside, ignore_errors=True)
-    shutil.rmtree(own, ignore_errors=True)
-    shutil.copytree(theirs, beside, ignore=ignore)
-    describe(beside)  # Reads each file back and has it reach the disk.
-    beside.rename(own)
+def _copy(adapter: Kept, to: Path, config: RunConfig) -> None:
+    """Copy what is needed of an adapter, and say last of which model it is. Raises UserError."""
+    names = {path.name for pattern in _KEPT for path in adapter.folder.glob(pattern)}
+    with into_run("a copy of the adapter", to.parent):
+        copy_folder(adapter.folder, to, names)
+        mark(to, {"model": config.model, "base": adapter.base, "revision": adapter.revision})
 
 
 def _absolute(name: str) -> str:

@@ -14,7 +14,7 @@ from kto_tui.core.config import RunConfig
 from kto_tui.core.errors import UserError
 from kto_tui.core.events import AlertRaised
 from kto_tui.core.presets import load_preset
-from kto_tui.models.adapter import kept_beginning
+from kto_tui.models.kept import kept_beginning
 from kto_tui.sizing.fitting import advice, in_gib, planned
 from kto_tui.sizing.lengths import Lengths
 from kto_tui.sizing.memory import Kind

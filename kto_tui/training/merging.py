@@ -24,7 +24,7 @@ from kto_tui.training.after.publish import (
     require_public_base,
 )
 from kto_tui.training.beginning import on_base
-from kto_tui.training.card import told_training, training_sections
+from kto_tui.training.card import public_name, told_training, training_sections
 from kto_tui.training.environment import prepare_environment
 
 
@@ -40,7 +40,10 @@ def export(pipe: Pipe, request: dict[str, Any]) -> None:
             if not request.get("to"):
                 require_public_base(config)
             repo = require_access(repo, public=public)
-        training = _training(config, adapter, request.get("used") or {})
+        used = dict(request.get("used") or {})
+        if given.model != config.model:
+            used["began with"] = f"the adapter {public_name(given.model)}"
+        training = _training(config, adapter, used)
         if not request.get("to"):
             publish_adapter(pipe, config, adapter, training, str(repo), public=public)
             return

@@ -78,7 +78,7 @@ def load_base(
     Raises UserError when the model cannot be had, is none that can be trained here, or has not the layers or
     the chat template that `config` names.
     """
-    given, beginning = config, beginning_of(config)
+    given, beginning = config, beginning_of(config, keeps=for_adapter is None)
     config, adapter = beginning.config, beginning.adapter
     assert config.model is not None
     try:
@@ -251,7 +251,11 @@ def _check_packing(name: str, model: PreTrainedModel, quantization: str) -> None
     whole = [weight for name, weight in model.named_parameters() if is_stacked(name, weight)]
     if quantization in ("nf4", "int8", "bitsandbytes") and whole:
         size = sum(weight.numel() * weight.element_size() for weight in whole)
-        why = "adapters go on them" if quantization == "nf4" else "only linear layers are packed"
+        why = (
+            "adapters go on them, or they are too large"
+            if quantization == "nf4"
+            else "only linear layers are packed"
+        )
         logger.warning("the weights of the experts, %s, stay unpacked: %s", format_size(size), why)
 
 

@@ -5,14 +5,15 @@ TRL makes the twin, of the name that `engine.py` has switched to where it comput
 
 from pathlib import Path
 
+import msgspec
 import torch
 from peft import PeftModel, load_peft_weights, set_peft_model_state_dict
 
 from kto_tui.core.config import RunConfig
 from kto_tui.core.errors import UserError, printable
-from kto_tui.training.loading import ADAPTER, attached
+from kto_tui.models.adapter import begun_with
+from kto_tui.training.loading import ADAPTER, adapts_experts, attached
 from kto_tui.training.model import Base
-from kto_tui.training.targets import stacked
 
 TWIN = "ref"
 
@@ -22,17 +23,19 @@ def going_on_with(base: Base, config: RunConfig) -> PeftModel:
     assert base.adapter is not None
     name = printable(str(config.model))
     who = f"--model {name} holds an adapter that"
-    if config.lora_dropout and stacked(base.model):
+    if config.lora_dropout and adapts_experts(base.adapter):
         raise UserError(
-            f"--model {name} holds an adapter of a mixture of experts; found --lora-dropout "
+            f"--model {name} holds an adapter of experts, which takes no dropout; found --lora-dropout "
             f"{config.lora_dropout:g}, expected 0"
         )
+    begun_with(msgspec.structs.replace(config, model=str(base.adapter)), {"lora_rank", "lora_alpha"})
     return attached(
         who,
         base.model,
         base.adapter,
         inference_mode=False,
         lora_dropout=config.lora_dropout,
+        lora_alpha=config.lora_alpha,  # As a whole number, also where the file has 16.0.
         base_model_name_or_path=base.name,
         revision=base.source.revision,
     )

@@ -4,7 +4,6 @@ What is no folder that from_pretrained reads (a GGUF file, an adapter, the built
 which the run keeps: adapters need a base that can be found again.
 """
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError  # type: ignore[attr-defined]
 
+from kto_tui.core.compatibility import same_source
 from kto_tui.core.config import TINY_MODEL, RunConfig
 from kto_tui.core.directory import RunDirectory
 from kto_tui.core.errors import UserError, one_line, printable
@@ -24,8 +24,8 @@ from kto_tui.models.folder import MARKER, check_folder, check_settings, gguf_fil
 from kto_tui.models.gguf_positions import NotUnderstoodError, scaled_positions
 from kto_tui.models.hub import SMALL_FILES, HubUnreachableError, cached_model, commit_of, explained
 from kto_tui.models.packages import PACKAGES
+from kto_tui.training.copying import copy_folder, into_run, mark
 from kto_tui.training.download import progress_bar
-from kto_tui.training.space import writing
 
 BASE_MODEL_NAME = "base_model"
 _HUB, _HUB_CACHE = "hub", "hub cache"
@@ -182,34 +182,22 @@ def _own_copy(config: RunConfig, output: Path) -> Source | None:
     if config.resume_from_checkpoint and not (own / MARKER).is_file():
         theirs = Path(config.resume_from_checkpoint).parent / BASE_MODEL_NAME
         if (theirs / MARKER).is_file() and theirs.parent.resolve() != output.resolve():
-            _copy(theirs, own)
+            with into_run("a copy of the base model", output):
+                copy_folder(theirs, own)
     marker = read_json(own / MARKER)
-    if marker.get("model") != config.model or missing_part(own):
+    if not same_source(marker.get("model"), config.model) or missing_part(own):
         return None
     return Source(own, str(marker.get("source")), own_copy=True)
-
-
-def _copy(theirs: Path, own: Path) -> None:
-    """Copy another run's base, and put it in its place whole."""
-    beside = own.with_name(f"{own.name}.new")
-    shutil.rmtree(beside, ignore_errors=True)
-    shutil.rmtree(own, ignore_errors=True)
-    shutil.copytree(theirs, beside)
-    describe(beside)
-    beside.rename(own)
 
 
 def _keep(output: Path, model: str, label: str, build: Callable[[Path], None]) -> Source:
     """Build the base in the run's folder; the marker comes last, and says that it is whole."""
     folder = output / BASE_MODEL_NAME
     shutil.rmtree(folder, ignore_errors=True)
-    try:
-        with writing("a copy of the base model", output):
-            build(folder)
-            describe(folder)  # Reads each file back and has it reach the disk.
-            (folder / MARKER).write_text(json.dumps({"model": model, "source": label}), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--output-dir {output}: {error}; make room, or choose another folder") from error
+    with into_run("a copy of the base model", output):
+        build(folder)
+        describe(folder)  # Reads each file back and has it reach the disk.
+        mark(folder, {"model": model, "source": label})
     return Source(folder, label, own_copy=True)
 
 

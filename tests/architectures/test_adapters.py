@@ -1,6 +1,8 @@
 """A model that holds an adapter already: it is trained on, and the reference is what it was."""
 
+import errno
 import json
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -13,18 +15,19 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from kto_tui.cli.planning import shape_of
-from kto_tui.cli.request import with_model
+from kto_tui.cli.request import check, with_model
 from kto_tui.core.errors import UserError
-from kto_tui.core.events import Evaluated, ModelLoaded, StepLogged
+from kto_tui.core.events import Evaluated, ModelLoaded, RunEnded, StepLogged
 from kto_tui.models.adapter import begun_with, trainable_adapter
 from kto_tui.models.check import check_model
 from kto_tui.sizing.lengths import Lengths
 from kto_tui.sizing.memory import estimate
 from kto_tui.sizing.shape import ModelShape
 from kto_tui.training.after.talk import Talker
+from kto_tui.training.beginning import beginning_of, pin
 from tests.architectures.families import FAMILIES, save
 from tests.architectures.test_families import BETA, ROWS, assert_as_plain, reloaded, train
-from tests.real_worker.harness import Sitting, tiny
+from tests.real_worker.harness import Sitting, sit, tiny
 
 
 def made(folder: Path, base: Path, scale: float = 1e-2, **settings: Any) -> Path:
@@ -184,6 +187,11 @@ def test_settings_are_those_of_the_adapter(tmp_path: Path) -> None:
     taken = begun_with(config)
     assert (taken.lora_rank, taken.lora_alpha, taken.lora_target_modules) == (2, 3, "down_proj,q_proj")
     assert begun_with(taken, {"lora_rank"}) == taken
+    assert begun_with(taken, {"lora_target_modules"}) == taken
+    with pytest.raises(UserError, match=r"--lora-target-modules all-linear: .* with down_proj,q_proj, and"):
+        begun_with(config, {"lora_target_modules"})
+    with pytest.raises(UserError, match=r"--lora-alpha 16: the adapter in .* was made with 3, and"):
+        begun_with(config, {"lora_alpha"})
     with pytest.raises(
         UserError, match=r"--lora-rank 16: the adapter in .* was made with 2, and is trained on"
     ):
@@ -227,3 +235,103 @@ def generated(base: Path, adapter: Path | None = None) -> str:
     text = tokenizer.decode(answer[0, ids["input_ids"].shape[1] :], skip_special_tokens=True)
     assert isinstance(text, str)
     return text
+
+
+def refused(**changes: Any) -> str:
+    sitting = sit(tiny(**changes))
+    (ended,) = sitting.of(RunEnded)
+    return str(ended.error)
+
+
+def test_a_run_keeps_to_the_reference_that_it_began_with(tmp_path: Path) -> None:
+    """Whatever becomes of the folder that was given, and by whatever name it is given again."""
+    base = save(tmp_path / "model", FAMILIES["llama"]())
+    given = made(tmp_path / "given", base)
+    whole = train_on(tmp_path, given)
+    checkpoint = str(whole.output / "checkpoint-2")
+    (tmp_path / "link").symlink_to(given)
+    shutil.rmtree(given)
+    made(given, base, scale=0.5, r=4)
+    resumed = tiny(tmp_path, model=str(given), resume_from_checkpoint=checkpoint, lora_rank=2, lora_alpha=3)
+    assert check(resumed).config.lora_rank == 2
+    again = train_on(tmp_path, tmp_path / "link", resume_from_checkpoint=checkpoint)
+    assert again.adapter("final_model") == whole.adapter("final_model")
+    # With its own copy lost, another adapter is not taken for it.
+    shutil.rmtree(whole.output / "reference_adapter")
+    settings = {"lora_rank": 2, "lora_alpha": 3, "resume_from_checkpoint": checkpoint}
+    said = refused(folder=tmp_path, model=str(given), **settings)
+    assert "it holds another adapter than the one that the run began with" in said
+    shutil.rmtree(given)
+    made(given, base)
+    healed = train_on(tmp_path, given, resume_from_checkpoint=checkpoint)
+    assert healed.adapter("final_model") == whole.adapter("final_model")
+    # Of a copy that was changed the checkpoint knows.
+    made(tmp_path / "other", base, scale=0.5)
+    weights = "adapter_model.safetensors"
+    shutil.copyfile(tmp_path / "other" / weights, whole.output / "reference_adapter" / weights)
+    assert "is not what it was trained on" in refused(folder=tmp_path, model=str(given), **settings)
+
+
+def test_a_run_that_had_merged_its_adapter_goes_on_so(tmp_path: Path) -> None:
+    """As older versions did: what they trained on is the merged model, whatever could be done today."""
+    base = save(tmp_path / "model", FAMILIES["llama"]())
+    given = made(tmp_path / "given", base)
+    weights = given / "adapter_model.safetensors"
+    torch.save(load_file(weights), given / "adapter_model.bin")
+    weights.rename(tmp_path / "aside")
+    whole = train_on(tmp_path, given)
+    (tmp_path / "aside").rename(weights)
+    before = (whole.output / "base_model" / "model.safetensors").read_bytes()
+    Talker(tiny(tmp_path, model=str(given)), whole.output / "final_model", quiet, tokens=1, temperature=0)
+    again = train_on(tmp_path, given, resume_from_checkpoint=str(whole.output / "checkpoint-2"))
+    assert again.adapter("final_model") == whole.adapter("final_model")
+    assert (whole.output / "base_model" / "model.safetensors").read_bytes() == before
+    assert not (whole.output / "reference_adapter").exists()
+
+
+def quiet(*_: object) -> None:
+    """Nobody listens."""
+
+
+def test_a_commit_that_its_adapter_names_is_of_the_hub_alone(tmp_path: Path) -> None:
+    given = made(tmp_path / "given", save(tmp_path / "model", FAMILIES["llama"]()), revision="main")
+    settings = json.loads((given / "adapter_config.json").read_text())
+    (given / "adapter_config.json").write_text(json.dumps({**settings, "lora_alpha": 3.0}))
+    sitting = train_on(tmp_path, given)
+    kept = sitting.output / "reference_adapter"
+    assert json.loads((kept / "kto_tui_source.json").read_text())["revision"] is None
+    pin(kept, "0123abc")
+    again = beginning_of(tiny(tmp_path, model=str(given)))
+    assert (again.adapter, again.config.model_revision) == (kept, "0123abc")
+
+
+def test_a_copy_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = made(tmp_path / "given", save(tmp_path / "model", FAMILIES["llama"]()))
+    given.chmod(0o555)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    config = tiny(tmp_path, model=str(given))
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", full)
+        with pytest.raises(UserError, match="a copy of the adapter could not be written: No space left"):
+            beginning_of(config)
+    assert not list((tmp_path / "out").iterdir())
+    kept = beginning_of(config).adapter
+    assert kept is not None
+    assert kept.stat().st_mode & 0o700 == 0o700, "theirs may be write-protected"
+
+
+@pytest.mark.parametrize("given", ["run/../run/final_model", "link/final_model", "copy"])
+def test_overwrite_spares_the_model_and_its_base(given: str, tmp_path: Path) -> None:
+    run = train(tmp_path, "llama", model="builtin:tiny").output
+    run.rename(tmp_path / "run")
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    shutil.copytree(tmp_path / "run" / "final_model", tmp_path / "copy")
+    name = tmp_path / "copy" / "adapter_config.json"
+    held = json.loads(name.read_text())
+    name.write_text(json.dumps({**held, "base_model_name_or_path": str(tmp_path / "run" / "base_model")}))
+    config = tiny(tmp_path, model=str(tmp_path / given), overwrite=True, output_dir=str(tmp_path / "link"))
+    with pytest.raises(UserError, match=r"--overwrite: it would delete .*/run, where (the base of )?--model"):
+        check(config)

@@ -57,7 +57,8 @@ class Scarce:
             return "evaluation"
         if torch.is_grad_enabled():
             return "forward"
-        return "reference" if self._attention.q_proj.disable_adapters else "mismatched"
+        layer = self._attention.q_proj
+        return "reference" if layer.disable_adapters or "ref" in layer.active_adapters else "mismatched"
 
     def _meet(self, rows: int) -> None:
         self.met.append(rows)

@@ -106,7 +106,7 @@ def test_a_whole_run_is_journaled_in_order(tmp_path: Path) -> None:
 
 
 def test_pause_holds_the_run_and_resume_goes_on(tmp_path: Path) -> None:
-    config, directory = make_run(tmp_path, max_steps=30)
+    config, directory = make_run(tmp_path, max_steps=100)
     script = Script(
         (at_step(3), lambda: ask(directory, "pause")), (in_stage("paused"), lambda: ask(directory, "resume"))
     )

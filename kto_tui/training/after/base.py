@@ -1,6 +1,7 @@
 """The base model and the adapter that a command of the terminal asked for."""
 
 import json
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ def name_base(folder: Path, base: str) -> None:
     path = folder / ADAPTER_CONFIG
     adapter = json.loads(path.read_text(encoding="utf-8"))
     adapter["base_model_name_or_path"] = base
+    if os.path.isdir(base):
+        adapter["revision"] = None
     path.write_text(json.dumps(adapter, indent=2), encoding="utf-8")
 
 
