@@ -277,7 +277,9 @@ def test_a_signal_takes_the_copy_along(run: Path, tmp_path: Path, number: signal
         "from kto_tui.run.trained import held_trained\n"
         "with ended_by_signals(), held_trained(sys.argv[1]):\n"
         "    print('held', flush=True)\n"
-        "    time.sleep(60)\n"
+        # One long sleep would not notice a signal that comes just before it.
+        "    for _ in range(600):\n"
+        "        time.sleep(0.1)\n"
     )
     passing = tmp_path / "tmp"
     passing.mkdir()
