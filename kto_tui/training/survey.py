@@ -30,9 +30,9 @@ from kto_tui.models.hub import SMALL_FILES, HubUnreachableError, explained
 from kto_tui.models.packages import PACKAGES
 from kto_tui.training.dataset import tokenize_rows
 from kto_tui.training.left_out import left_out
-from kto_tui.training.model import ensure_pad_token, load_tokenizer
 from kto_tui.training.templates import apply_template
 from kto_tui.training.tiny import build_tokenizer
+from kto_tui.training.tokenizer import ensure_pad_token, load_tokenizer
 
 _EVERY_SECONDS = 0.2
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from kto_tui.core.events import Evaluated, ModelLoaded, RunEnded
-from kto_tui.training.model import keep_differentiable
+from kto_tui.training.packing import keep_differentiable
 from tests.architectures.families import FAMILIES, MIXTURES, save
 from tests.real_worker.harness import Sitting, sit, tiny, write_rows
 

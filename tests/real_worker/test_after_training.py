@@ -31,7 +31,7 @@ from kto_tui.run.trained import find_trained
 from kto_tui.training.after.pipe import Pipe
 from kto_tui.training.after.talk import Talker
 from kto_tui.training.merging import export
-from kto_tui.training.model import keep_differentiable
+from kto_tui.training.packing import keep_differentiable
 from kto_tui.training.talking import _answer
 from kto_tui.training.tiny import build_into
 from tests.fakes.hub import Handler, isolate, nobody, point_at

@@ -25,7 +25,7 @@ from kto_tui.sizing.shape import ModelShape
 from kto_tui.training.arguments import lora_config
 from kto_tui.training.engine import EngineTrainer
 from kto_tui.training.experts import with_experts
-from kto_tui.training.model import keep_differentiable
+from kto_tui.training.packing import keep_differentiable
 from kto_tui.training.plans import Planned
 from kto_tui.training.targets import choose_targets
 from kto_tui.training.tiny import build_tokenizer

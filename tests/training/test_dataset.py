@@ -21,10 +21,10 @@ from kto_tui.training.dataset import (
     tokenize_row,
     tokenize_rows,
 )
-from kto_tui.training.model import ensure_pad_token
 from kto_tui.training.reading import read_rows
 from kto_tui.training.tiny import build_tokenizer
 from kto_tui.training.token_cache import TokenCache
+from kto_tui.training.tokenizer import ensure_pad_token
 
 
 @pytest.fixture(scope="module")

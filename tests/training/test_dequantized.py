@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from kto_tui.core.errors import UserError
 from kto_tui.training.dequantized import plain_model
-from kto_tui.training.model import keep_differentiable
+from kto_tui.training.packing import keep_differentiable
 from tests.architectures.families import FAMILIES, save
 from tests.architectures.test_edges import edit, pack_experts
 

@@ -22,9 +22,10 @@ from kto_tui.core.errors import UserError, one_line, printable
 from kto_tui.training.after.base import saved_tokenizer
 from kto_tui.training.after.turns import Turns
 from kto_tui.training.loading import ADAPTER, attached
-from kto_tui.training.model import ensure_pad_token, load_base
+from kto_tui.training.model import load_base
 from kto_tui.training.reference_adapter import TWIN
 from kto_tui.training.sources import Report
+from kto_tui.training.tokenizer import ensure_pad_token
 
 BASE, TUNED = "base", "tuned"
 _TORN = "\ufffd"  # What a character decodes to before its last byte is there.
