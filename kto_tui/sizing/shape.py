@@ -129,8 +129,8 @@ class ModelShape:
 
     @property
     def stays_packed(self) -> tuple[str, float] | None:
-        """`shipped`, but for MXFP4, which is unpacked as it is loaded."""
-        return None if self.shipped and self.shipped[0] == "mxfp4" else self.shipped
+        """`shipped`, but for MXFP4 and FP8, which are unpacked as they are loaded."""
+        return None if self.shipped and self.shipped[0] in ("mxfp4", "fp8") else self.shipped
 
     @property
     def parameters(self) -> int:

@@ -1,30 +1,24 @@
 """Weights that came packed, as the plain numbers that a run on them has computed with."""
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
-from transformers.utils.quantization_config import FineGrainedFP8Config, Mxfp4Config
 
 from kto_tui.core.errors import UserError, printable
 from kto_tui.models.folder import packed_as
 from kto_tui.training.loading import require_none_missing, whole_model
+from kto_tui.training.packing import UNPACKED_LOADING
 
-# Those that transformers unpacks as it loads.
-_UNPACKED_LOADING: dict[str, Callable[[], Any]] = {
-    "mxfp4": lambda: Mxfp4Config(dequantize=True),
-    "fp8": lambda: FineGrainedFP8Config(dequantize=True),
-}
 _UNPACKED_AFTERWARDS = ("bitsandbytes",)
 
 
 def require_unpackable(who: str, folder: Path) -> None:
     """Refuse a model whose weights nothing here makes plain. `who` begins what is said: UserError."""
     method = packed_as(folder)
-    if method in (None, *_UNPACKED_LOADING, *_UNPACKED_AFTERWARDS):
+    if method in (None, *UNPACKED_LOADING, *_UNPACKED_AFTERWARDS):
         return
     raise UserError(
         f"{who}: its base is packed as {printable(str(method))}, and has no plain weights to merge into; use "
@@ -43,8 +37,8 @@ def plain_model(who: str, folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     if method is None:
         return whole_model(who, folder, dtype=dtype)
     options: dict[str, Any] = {"dtype": dtype, "device_map": {"": "cpu"}, "fills": True}
-    if method in _UNPACKED_LOADING:
-        options["quantization_config"] = _UNPACKED_LOADING[method]()
+    if method in UNPACKED_LOADING:
+        options["quantization_config"] = UNPACKED_LOADING[method]()
     packed = whole_model(who, folder, **options)
     if method in _UNPACKED_AFTERWARDS:
         packed = packed.dequantize(dtype)  # type: ignore[no-untyped-call]

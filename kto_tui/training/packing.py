@@ -2,12 +2,13 @@
 
 import importlib.util
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PretrainedConfig, PreTrainedModel
-from transformers.utils.quantization_config import Mxfp4Config
+from transformers.utils.quantization_config import FineGrainedFP8Config, Mxfp4Config
 
 from kto_tui.core.config import RunConfig
 from kto_tui.core.errors import UserError, printable
@@ -19,19 +20,26 @@ from kto_tui.training.targets import is_stacked
 logger = logging.getLogger(__name__)
 
 NF4_FROM_PARAMETERS = 2.5e9
+# What transformers unpacks as it loads.
+UNPACKED_LOADING: dict[str, Callable[[], Mxfp4Config | FineGrainedFP8Config]] = {
+    "mxfp4": lambda: Mxfp4Config(dequantize=True),
+    "fp8": lambda: FineGrainedFP8Config(dequantize=True),
+}
 
 
 def choose_quantization(config: RunConfig, settings: PretrainedConfig, *, of_experts: bool = False) -> str:
     """How the weights will be stored: as asked; auto is nf4 for large models on CUDA, else none.
 
-    Weights that came packed stay so, but for those of MXFP4 (gpt-oss), which no gradient passes: they are
-    unpacked, and packed anew where that is nf4. `of_experts`: experts get adapters, and are not packed.
+    Weights that came packed stay so, but for those that no gradient passes: MXFP4 (gpt-oss), which is packed
+    anew where that is nf4, and FP8. `of_experts`: experts get adapters, and are not packed.
     """
     if packed := getattr(settings, "quantization_config", None):
         method = packed.get("quant_method") if isinstance(packed, dict) else packed.quant_method
         name = str(getattr(method, "value", method))
-        if name != "mxfp4":
+        if name not in UNPACKED_LOADING:
             return name
+        if name == "fp8":
+            return "none"
         if of_experts or config.quantization == "int8":
             return "none"
     if config.quantization != "auto":
@@ -82,11 +90,11 @@ def keep_differentiable(model: PreTrainedModel) -> None:
 
 def packing_of(
     folder: Path, quantization: str, dtype: torch.dtype, *, experts: bool
-) -> BitsAndBytesConfig | Mxfp4Config | None:
+) -> BitsAndBytesConfig | Mxfp4Config | FineGrainedFP8Config | None:
     """How weights are to be packed, or unpacked; None where they stay as they came."""
-    of_mxfp4 = packed_as(folder) == "mxfp4"
-    if of_mxfp4 and quantization != "nf4":
-        return Mxfp4Config(dequantize=True)
+    method = packed_as(folder)
+    if method in UNPACKED_LOADING and quantization != "nf4":
+        return UNPACKED_LOADING[method]()
     if quantization not in ("nf4", "int8"):
         return None
     if importlib.util.find_spec("bitsandbytes") is None:
@@ -103,7 +111,7 @@ def packing_of(
         return packing
     from kto_tui.training.experts import with_experts
 
-    return with_experts(packing, of_mxfp4=of_mxfp4)
+    return with_experts(packing, of_mxfp4=method == "mxfp4")
 
 
 def without_packing(settings: PretrainedConfig) -> PretrainedConfig:

@@ -106,10 +106,10 @@ def test_models_that_come_quantized(packed: dict[str, Any], method: str, bits: f
     assert shipped[1] == pytest.approx(bits, abs=0.01)
 
 
-def test_mxfp4_does_not_stay() -> None:
-    of = {method: LLAMA | {"quantization_config": {"quant_method": method}} for method in ("mxfp4", "fp8")}
-    assert ModelShape.from_config(of["mxfp4"]).stays_packed is None
-    assert ModelShape.from_config(of["fp8"]).stays_packed == ("fp8", 8.0)
+def test_what_no_gradient_passes_does_not_stay() -> None:
+    for method, stays in (("mxfp4", None), ("fp8", None), ("fbgemm_fp8", ("fbgemm_fp8", 8.0))):
+        settings = LLAMA | {"quantization_config": {"quant_method": method}}
+        assert ModelShape.from_config(settings).stays_packed == stays
 
 
 def test_sliding_windows() -> None:

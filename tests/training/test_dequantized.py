@@ -9,12 +9,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from transformers.utils.quantization_config import FineGrainedFP8Config
 
 from kto_tui.core.errors import UserError
+from kto_tui.core.events import AlertRaised, ModelLoaded
 from kto_tui.training.dequantized import plain_model
 from kto_tui.training.packing import keep_differentiable
 from tests.architectures.families import FAMILIES, save
 from tests.architectures.test_edges import edit, pack_experts
+from tests.architectures.test_families import assert_as_plain, train
 
 IDS = torch.arange(10, 30).unsqueeze(0)
 
@@ -84,6 +87,13 @@ def test_eight_bits_in_blocks(tmp_path: Path) -> None:
     edit(tmp_path / "packed" / "config.json", quantization_config=packing)
     got = dict(assert_plain(tmp_path).named_parameters())
     assert all(bool((got[name] == wanted[name]).all()) for name in wanted)
+    # No gradient passes it, so that a run unpacks it, too.
+    (tmp_path / "packed").rename(tmp_path / "model")
+    sitting = train(tmp_path, "llama", quantization="nf4")
+    assert sitting.of(ModelLoaded)[0].quantization == "none"
+    (alert,) = sitting.of(AlertRaised)
+    assert "the weights came packed as fp8, and are unpacked" in alert.message
+    assert_as_plain(sitting, FineGrainedFP8Config(dequantize=True))
 
 
 def test_what_is_not_unpacked_here(tmp_path: Path) -> None:
