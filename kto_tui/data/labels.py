@@ -8,17 +8,19 @@ from typing import Any, NamedTuple
 EXPECTED = "true/false, 0/1, yes/no"
 
 _WORDS = {
-    **dict.fromkeys(("true", "yes", "1", "1.0", "up", "thumbs up", "thumbsup", "upvote", "👍"), True),
+    **dict.fromkeys(("true", "yes", "t", "y", "1", "up", "thumbs up", "thumbsup", "upvote", "👍"), True),
     **dict.fromkeys(("good", "like", "liked", "positive", "correct", "helpful", "desirable"), True),
-    **dict.fromkeys(("accept", "accepted", "chosen"), True),
+    **dict.fromkeys(("accept", "accepted", "chosen", "✅"), True),
     **dict.fromkeys(
-        ("false", "no", "0", "0.0", "down", "thumbs down", "thumbsdown", "downvote", "👎"), False
+        ("false", "no", "f", "n", "0", "down", "thumbs down", "thumbsdown", "downvote", "👎", "❌"), False
     ),
     **dict.fromkeys(
         ("bad", "dislike", "disliked", "negative", "incorrect", "unhelpful", "undesirable"), False
     ),
     **dict.fromkeys(("reject", "rejected"), False),
 }
+_NOTHING = ("", "null", "none", "nan", "n/a", "na", "nil")  # As tables and tools write that nothing is there.
+_ONE = re.compile("([01])(?:[.,]0{1,18})?")
 _SHORT = {":+1:": "👍", ":-1:": "👎"}
 # A thumb may carry a skin tone, and the mark that asks for a coloured picture.
 _DECORATION = re.compile("[\ufe0f\U0001f3fb-\U0001f3ff]")
@@ -27,7 +29,8 @@ _NAMED = re.compile(r"(?::[a-z0-9_+-]+:\s*)+")
 _OF_EMOJIS = ("So", "Sk", "Cf", "Mn")
 _THUMBS = "👍👎"
 _JOINT = re.compile(r"(?<=[a-z])[\s_-]+(?=[a-z])")
-_NUMBER = r"[+-]?[0-9]{1,18}(?:\.[0-9]{1,18})?"
+# A comma before one or two digits is what Europeans have for a point; before three it may part thousands.
+_NUMBER = r"[+-]?[0-9]{1,18}(?:\.[0-9]{1,18}|,[0-9]{1,2})?"
 _RATING = re.compile(rf"({_NUMBER})(?: ?(?:/|out of) ?({_NUMBER})| ?stars?)?")
 _STARS = re.compile("([★⭐]*)☆*")
 _LONGEST = 60
@@ -62,6 +65,17 @@ def parse_rating(value: Any) -> Rating | None:
     return Rating(value) if isinstance(value, int) or math.isfinite(value) else None
 
 
+def says_nothing(text: str) -> bool:
+    """Whether a cell of a table is empty, also where that is written out."""
+    return text.strip().lower() in _NOTHING
+
+
+def says_bad(column: str) -> bool:
+    """Whether a column is named for what is wrong with an answer, as "thumbs_down" is."""
+    name = column.lower().removeprefix("is_").replace("_", " ").replace("-", " ")
+    return len(name) > 2 and False in (_word(name), _word(name.removesuffix("s")))
+
+
 def is_emoji(text: str) -> bool:
     """Whether it is emojis alone, as pictures or by their names (":tada:"), and no thumb is among them."""
     text = text.strip().lower()
@@ -75,12 +89,15 @@ def _word(text: str) -> bool | None:
     plain = _DECORATION.sub("", text).strip().lower()
     if len(plain) > 2 and plain[0] == plain[-1] == ":":  # An emoji by its name.
         plain = _SHORT.get(plain, plain[1:-1])
+    if plain[:1] in ("0", "1") and (one := _ONE.fullmatch(plain)):
+        return one[1] == "1"
     return _WORDS.get(_JOINT.sub(" ", plain))
 
 
 def _rating(text: str) -> Rating | None:
     if found := _RATING.fullmatch(text):
-        return Rating(float(found[1]), float(found[2]) if found[2] else None)
+        value, out_of = (float(part.replace(",", ".")) if part else None for part in found.groups())
+        return None if value is None else Rating(value, out_of)
     text = _DECORATION.sub("", text)
     if text and (stars := _STARS.fullmatch(text)):
         return Rating(float(len(stars[1])))

@@ -215,7 +215,7 @@ def _recognized(records: Records, columns: Columns, name: str) -> tuple[Format, 
         except UserError as error:
             # What breaks the file off may be why its columns are not all there.
             raise (broken or [error])[0] from None
-        if known.settled or broken or len(first) < enough:
+        if (known.settled and not known.unnamed) or broken or len(first) < enough:
             break
 
     def again() -> Records:

@@ -99,16 +99,17 @@ def test_tokens_of_a_model(capsys: pytest.CaptureFixture[str]) -> None:
         *(rated(n) for n in range(20)),
         rated(21, prompt="<|user|>x", label=True),
         rated(22, prompt="long " * 20, label=True),
-        rated(23, prompt=[{"role": "nobody", "content": "x"}], label=True),
     )
-    options = ["--model-size", "tiny", "--max-length", "40", "--fix", "b.jsonl"]
+    write("e.jsonl", rated(23, prompt=[{"role": "nobody", "content": "x"}], label=True))
+    options = ["--model-size", "tiny", "--max-length", "40", "--eval-dataset", "e.jsonl", "--fix", "b.jsonl"]
     assert main(["check-data", "a.jsonl", *options]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "Tokens p5 p50 p95 p99 max prompts" in told
-    assert "dropped, as the prompt alone fills --max-length 40: 1 of 23 rows (4.3%)" in told
+    assert "dropped, as the prompt alone fills --max-length 40: 1 of 22 rows (4.5%)" in told
     assert "They are special tokens of this model" in told
     assert "left out 1: prompts that fill --max-length 40" in told
-    assert len(Path("b.jsonl").read_text().splitlines()) == 22
+    assert len(Path("b.jsonl").read_text().splitlines()) == 21
+    assert "EVALUATION DATA: 1 row" in told
 
 
 @pytest.mark.parametrize("model", [[], ["--model-size", "tiny"]])

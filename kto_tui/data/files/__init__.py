@@ -16,14 +16,14 @@ from kto_tui.data.files.archive import only_member
 from kto_tui.data.files.columnar import read_arrow, read_parquet
 from kto_tui.data.files.compressed import unpacked
 from kto_tui.data.files.csv_table import read_csv, read_tsv
-from kto_tui.data.files.folders import data_files
+from kto_tui.data.files.folders import data_files, left_out
 from kto_tui.data.files.json_lines import read_json_lines
 from kto_tui.data.files.json_list import read_json
-from kto_tui.data.files.names import FILE_TYPES, PACKED_TYPES, Kind, is_data_file, kind_of
+from kto_tui.data.files.names import FILE_TYPES, PACKED_TYPES, Kind, is_data_file, is_plain_split, kind_of
 from kto_tui.data.files.sniffing import HEAD, refuse_other
 from kto_tui.data.wording import listed
 
-__all__ = ["FILE_TYPES", "is_data_file", "read_records"]
+__all__ = ["FILE_TYPES", "is_data_file", "is_plain_split", "left_out", "read_records"]
 
 Records = Iterator[tuple[str, Any]]
 _READERS: dict[Kind, Callable[[io.BufferedReader, str, Collection[str] | None], Records]] = {

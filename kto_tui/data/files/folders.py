@@ -23,15 +23,27 @@ def data_files(folder: Path, source: str) -> list[str]:
         return [f"{split}/{name}" for name in data_files(folder / split, f"{source}/{split}")]
     if (folder / _STATE).is_file():
         return _shards(_loaded(folder / _STATE, f"{source}/{_STATE}"), f"{source}/{_STATE}")
-    found = sorted(_walk(folder, source))
-    # A folder with test files only was named for them.
-    names = [name for name in found if not is_held_out(name)] or found
+    names, _ = _parted(folder, source)
     if not names:
         raise UserError(
             f"{source}: no data file in the folder; expected some that end in {listed(FILE_TYPES)}"
         )
     _require_one_kind(names, source)
     return names
+
+
+def left_out(folder: Path, source: str) -> list[str]:
+    """The paths, below the folder, of the data files held out by their names. Raises UserError."""
+    if (folder / _SPLITS).is_file() or (folder / _STATE).is_file():
+        return []
+    return _parted(folder, source)[1]
+
+
+def _parted(folder: Path, source: str) -> tuple[list[str], list[str]]:
+    """The files to read, and those held out. A folder with test files only was named for them."""
+    found = sorted(_walk(folder, source))
+    names = [name for name in found if not is_held_out(name)]
+    return (names, [name for name in found if is_held_out(name)]) if names else (found, [])
 
 
 def _walk(folder: Path, source: str) -> Iterator[str]:

@@ -170,6 +170,7 @@ def _only_list(text: _Text) -> Iterator[tuple[str, Any]]:
 def _no_list(text: _Text, found: str) -> UserError:
     return UserError(
         f"{text.source}: found {found}; expected a list of rows, or an object that holds one list"
+        ' (of pandas: orient="records")'
     )
 
 

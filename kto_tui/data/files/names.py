@@ -40,6 +40,10 @@ FILE_TYPES = tuple(_KINDS)
 PACKED_TYPES = tuple(_PACKINGS)
 
 _HELD_OUT = re.compile(r"(^|[^a-z])(tests?|testing|eval|evaluation|val|valid|validation|dev)([^a-z]|$)")
+_SPLIT_ALONE = re.compile(
+    r"(?:data[-_.])?(?:tests?|testing|eval|evaluation|val|valid|validation|dev)(?:[-_.]?(?:data|sets?|split))?"
+    r"(?:[-_][0-9a-f]+)*(?:[-_]of[-_][0-9]+)?"
+)
 
 
 def kind_of(name: str) -> tuple[Kind, Packing | None] | None:
@@ -57,6 +61,13 @@ def kind_of(name: str) -> tuple[Kind, Packing | None] | None:
 def is_data_file(name: str) -> bool:
     """Whether a file of this name is read, compressed ones included."""
     return kind_of(name) is not None
+
+
+def is_plain_split(name: str) -> bool:
+    """Whether a path that is held out is named for that alone, as user-test-feedback.jsonl is not."""
+    folders, _, file = name.lower().rpartition("/")
+    parts = [part for part in (*folders.split("/"), file.partition(".")[0]) if _HELD_OUT.search(part)]
+    return all(_SPLIT_ALONE.fullmatch(part) for part in parts)
 
 
 def is_held_out(name: str) -> bool:

@@ -5,11 +5,17 @@ from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from kto_tui.core.errors import UserError
+from kto_tui.data.formats.names import CHATS
 from kto_tui.data.rows import Row
 from kto_tui.data.wording import listed, shown
 
 MISSING: Any = object()
 Record = Mapping[str, Any]
+EMPTY_AT_FIRST = (
+    "is empty in the first rows, which are therefore read without it; write rows that need it to a data set"
+    " of their own"
+)
+_EMPTY = ("", "[]", "{}", "null")  # As tables write out what is empty.
 
 
 class UnratedError(UserError):
@@ -30,24 +36,41 @@ class UnexplainedScale(UserError):
 class Format(ABC):
     """How a record is turned into rated rows. `name` is for people.
 
-    `columns` are those that are read, for files that are stored by column; None for all of them. `uses` are
-    the columns that prompt, answer and rating are read from.
+    `columns` are those that are read or looked at, for files that are stored by column; None for all of them.
+    `uses` are the columns that prompt, answer and rating are read from. `late`: columns that rows have no
+    place for, each with why and what to do; filled after rows that are empty there, they are refused, since
+    nobody would know that they are not read.
     """
 
     expects = "an object with its columns"
     settled = True  # False for an export that had no rating yet among the records it was recognized from.
     # Columns of the records it was recognized from that hold something and are not read.
     unread: tuple[str, ...] = ()
-    left: frozenset[str] = frozenset()  # Of `columns`, those that rows have no place for.
     # Options that name a column which these records do not have: meant for another data set, or misspelled.
     unused: tuple[str, ...] = ()
     # The columns found, where the rating that the user named is not among them and another one is read.
     unnamed: tuple[str, ...] = ()
 
-    def __init__(self, name: str, columns: frozenset[str] | None = None, uses: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        columns: frozenset[str] | None = None,
+        uses: Iterable[str] = (),
+        late: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
         self.columns = columns
         self.uses = tuple(uses)
+        self.late: dict[str, str] = {}
+        self._watched: frozenset[str] = frozenset()
+        self.watch(late or {})
+
+    def watch(self, late: Mapping[str, str]) -> None:
+        """Have these columns too refused where they are first filled late."""
+        self.late |= late
+        self._watched = frozenset(self.late)
+        if self.columns is not None:
+            self.columns |= self._watched
 
     def rows(self, record: Any, where: str) -> list[Row]:
         """The row, or both rows of a pair, the desirable one first.
@@ -57,7 +80,23 @@ class Format(ABC):
         """
         if type(record) is not dict and not isinstance(record, Mapping):
             raise UserError(f"{where}: found {shown(record)}; expected {self.expects}")
+        if not self._watched.isdisjoint(record):
+            self._refuse_late(record, where)
         return self._rows(record, where)
+
+    def _refuse_late(self, record: Record, where: str) -> None:
+        for name, why in self.late.items():
+            if name not in record or not is_filled(record[name]) or self._knows(name, record):
+                continue
+            if why is EMPTY_AT_FIRST:
+                if name in CHATS and _is_number(record[name]):
+                    continue  # That of a conversation.
+                self._rows(record, where)  # What it lacks, as a row of another form does, says more.
+            raise UserError(f'{where}: "{name}" {why}')
+
+    def _knows(self, name: str, record: Record) -> bool:  # noqa: ARG002
+        """Whether people know that what stands in that column of `late` is not read, or nothing is lost."""
+        return name in self.unread
 
     def passed_over(self, records: Iterable[Record]) -> tuple[str, ...]:  # noqa: ARG002
         """Of the columns that are read, those whose text in these records ends up in no row."""
@@ -94,9 +133,18 @@ def cell(record: Record, name: str, option: str, where: str) -> Any:
     return value
 
 
+def is_filled(value: Any) -> bool:
+    """Whether something stands in a cell; tables write out what is empty as text."""
+    if isinstance(value, str):
+        return value.strip() not in _EMPTY
+    return value is not None and value != [] and value != {}
+
+
+def _is_number(value: Any) -> bool:
+    return value.strip().isdecimal() if isinstance(value, str) else isinstance(value, (int, float))
+
+
 def unread(records: Iterable[Record], read: Container[str]) -> tuple[str, ...]:
     """The columns that hold something in one of the records and are not among those that are read."""
-    held = dict.fromkeys(
-        name for record in records for name, value in record.items() if value not in (None, "", [], {})
-    )
+    held = dict.fromkeys(name for record in records for name, value in record.items() if is_filled(value))
     return tuple(name for name in held if name not in read)

@@ -12,6 +12,7 @@ from kto_tui.data.wording import listed, shown
 
 _DEEPEST = 32
 _NOTHING = ("", "[]", "{}", "null")  # As tables write out what is empty.
+_LOOKED_AT = frozenset((*MEDIA, TEMPLATE_OPTIONS))
 _WITH_TEXT = ("content", *SPOKEN)
 
 
@@ -58,6 +59,8 @@ def require_assistant(messages: list[Message], column: str, where: str) -> None:
 
 def refuse_beside(record: Record, where: str) -> None:
     """Refuse a conversation that shows the model more than text, or that asks for a template of its own."""
+    if _LOOKED_AT.isdisjoint(record):
+        return
     for name in MEDIA:
         value = record.get(name)
         if value and not (isinstance(value, str) and value.strip() in _NOTHING):

@@ -6,17 +6,20 @@ from typing import Any
 
 from kto_tui.core.errors import UserError
 from kto_tui.data.formats.base import MISSING, Record, look_up, unread
+from kto_tui.data.formats.before import exchange, put_before
 from kto_tui.data.formats.looking import literal_text
-from kto_tui.data.formats.messages import (
-    answer_alone,
-    assistant,
-    read_messages,
-    split_answer,
-    text_or_messages,
-    user,
-    with_system,
+from kto_tui.data.formats.messages import Texts, read_messages, split_answer
+from kto_tui.data.formats.names import (
+    ANSWERS,
+    CHATS,
+    HISTORIES,
+    JOINED,
+    MEDIA,
+    PROMPTS,
+    RATINGS,
+    SYSTEMS,
+    TEMPLATE_OPTIONS,
 )
-from kto_tui.data.formats.names import ANSWERS, CHATS, PROMPTS, RATINGS, SYSTEMS
 from kto_tui.data.rows import Columns, Message
 from kto_tui.data.wording import listed
 
@@ -26,22 +29,23 @@ def chosen_rating(
 ) -> str | None:
     """Which of several ratings counts: the user's, the only one, or the only one of a usual name.
 
+    The user's may be meant for another data set: where it is not among them, the only one counts.
+
     Without `any_name` the only one has to be of a usual name too: scores of traces may be of anything.
     None if there are no ratings among the first records. Raises UserError if it cannot be told.
     """
     found = list(dict.fromkeys(names))
-    if columns.names_label:
+    if columns.label in found or (columns.names_label and not found):
         return columns.label
     usual = [name for name in RATINGS if name in found]
-    if columns.label in found:
-        return columns.label
-    if len(usual) == 1:
-        return usual[0]
+    own = usual or (found if any_name else [])
+    if len(own) == 1:
+        return own[0]
+    if columns.names_label:
+        return columns.label  # It may be meant for another data set, and what is here cannot be told.
     if not found:
         return None
     if len(found) == 1:
-        if any_name:
-            return found[0]
         raise UserError(
             f"{source}: found the rating {listed(found)} alone, which may be of anything; say that it is of"
             f" the answer with --label-column {listed(found)}"
@@ -88,20 +92,26 @@ class Exchange:
         """The fields that are read."""
         return (self.prompt,) if self.answer is None else (self.prompt, self.answer)
 
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """The fields that belong to the prompt, or are refused, where they are there."""
+        given = ("input",) if self.prompt in JOINED and self.answer != "input" else ()
+        return (*SYSTEMS, *HISTORIES, *MEDIA, "tools", TEMPLATE_OPTIONS, *given)
+
     def unread(self, records: Iterable[Record], but: Iterable[str] = ()) -> tuple[str, ...]:
         """The fields that hold something and are not read."""
-        return unread(records, {*self.uses, *SYSTEMS, *but})
+        return unread(records, {*self.uses, *self.beside, *but})
 
     def read(self, fields: Record, where: str) -> tuple[list[Message], list[Message]]:
-        """Prompt and answer as messages."""
+        """Prompt and answer as messages, with all that belongs to the prompt."""
         value = self._value(fields, self.prompt, "--prompt-column", where)
         if self.answer is None:
             prompt, answer = split_answer(read_messages(value, self.prompt, where), self.prompt, where)
-            return with_system(prompt, fields, where), answer
-        prompt = with_system(text_or_messages(value, self.prompt, user, where), fields, where)
-        said = self._value(fields, self.answer, "--completion-column", where)
-        answer = text_or_messages(said, self.answer, assistant, where, literal=self.literal)
-        return answer_alone(prompt, answer, self.answer, where)
+            return put_before(prompt, fields, where), answer
+        self._value(fields, self.answer, "--completion-column", where)
+        answers = frozenset((self.answer,))
+        texts = Texts(literal=answers) if self.literal else Texts(chats=answers)
+        return exchange(fields, self.prompt, self.answer, where, texts=texts)
 
     @staticmethod
     def _value(fields: Record, name: str, option: str, where: str) -> Any:

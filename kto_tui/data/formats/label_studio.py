@@ -8,10 +8,11 @@ from typing import Any
 
 from kto_tui.core.errors import UserError
 from kto_tui.data.formats.base import Format, Record, TiedError, UnratedError, unread
+from kto_tui.data.formats.checks import refuse_beside
 from kto_tui.data.formats.exports import Exchange, chosen_rating
-from kto_tui.data.formats.messages import answer_alone, assistant, text_or_messages, user, with_system
-from kto_tui.data.formats.names import PROMPTS, SYSTEMS
+from kto_tui.data.formats.names import PROMPTS
 from kto_tui.data.formats.ratings import Judge, Judged, distinct
+from kto_tui.data.formats.tools import read_tools
 from kto_tui.data.rows import Columns, Row
 from kto_tui.data.wording import listed
 
@@ -35,7 +36,8 @@ class LabelStudio(Judged):
         label = self._judge.majority(values, where)
         data = record if self._flat else _data(record, where)
         prompt, answer = self._exchange.read(data, where)
-        return [Row(prompt, answer, label, where)]
+        refuse_beside(data, where)
+        return [Row(prompt, answer, label, where, read_tools(data, where) if "tools" in data else None)]
 
 
 class LabelStudioPairwise(Format):
@@ -43,35 +45,47 @@ class LabelStudioPairwise(Format):
 
     expects = LabelStudio.expects
 
-    def __init__(self, prompt: str, answers: tuple[str, str]) -> None:
-        super().__init__("Label Studio export, pairwise", uses=(prompt, *answers))
-        self._prompt, self._answers = prompt, answers
+    def __init__(self, exchanges: Sequence[Exchange], *, by_name: bool) -> None:
+        """One for each answer. by_name: the tags that are compared are named as the fields of the answers."""
+        uses = dict.fromkeys(name for exchange in exchanges for name in exchange.uses)
+        super().__init__("Label Studio export, pairwise", uses=uses)
+        self._exchanges, self._by_name = exchanges, by_name
+        self._answers = [exchange.answer for exchange in exchanges]
 
     def _rows(self, record: Record, where: str) -> list[Row]:
-        votes = [
-            side for _, kind, side in _results(record) if kind == "pairwise" and side in ("left", "right")
-        ]
+        votes = [vote for result in _compared(record) if (vote := self._vote(result, where)) is not None]
         if not votes:
             raise UnratedError(f"{where}: no side was selected")
-        left = votes.count("left")
-        if left * 2 == len(votes):
+        first = votes.count(True)
+        if first * 2 == len(votes):
             raise TiedError(f"{where}: both sides were selected as often")
         data = _data(record, where)
-        prompt = with_system(text_or_messages(data.get(self._prompt), self._prompt, user, where), data, where)
-        answers = [text_or_messages(data.get(name), name, assistant, where) for name in self._answers]
-        pairs = [
-            answer_alone(prompt, answer, name, where)
-            for name, answer in zip(self._answers, answers, strict=True)
-        ]
-        better, worse = pairs if left * 2 > len(votes) else reversed(pairs)
-        return [Row(*better, True, where), Row(*worse, False, where)]
+        pairs = [exchange.read(data, where) for exchange in self._exchanges]
+        if pairs[0] == pairs[1]:
+            raise TiedError(f"{where}: both answers are the same")
+        refuse_beside(data, where)
+        tools = read_tools(data, where)
+        better, worse = pairs if first * 2 > len(votes) else reversed(pairs)
+        return [Row(*better, True, where, tools), Row(*worse, False, where, tools)]
+
+    def _vote(self, result: Mapping[str, Any], where: str) -> bool | None:
+        """Whether the first of the answers was selected: tasks may show them the other way round."""
+        side = _value(result["value"])
+        if side not in ("left", "right"):
+            return None
+        names = _tags(result)
+        if not self._by_name or names == self._answers:
+            return bool(side == "left")
+        if names == self._answers[::-1]:
+            return bool(side == "right")
+        raise UserError(
+            f"{where}: compares {listed(names)}; expected {listed(self._answers)}, as in the first tasks"
+        )
 
 
 def recognize_label_studio(records: Sequence[Record], columns: Columns, source: str) -> Format | None:
     """The format, if these are Label Studio's tasks."""
-    tasks = [
-        r for r in records if isinstance(r.get("data"), Mapping) and isinstance(r.get("annotations"), list)
-    ]
+    tasks = [r for r in records if isinstance(r.get("data"), dict) and isinstance(r.get("annotations"), list)]
     if tasks:
         return _tasks(tasks, columns, source)
     flat = [record for record in records if {"annotation_id", "lead_time"} <= record.keys()]
@@ -81,14 +95,15 @@ def recognize_label_studio(records: Sequence[Record], columns: Columns, source: 
         name
         for record in flat
         for name, value in record.items()
-        if isinstance(value, Mapping) and _value(value) is not value
+        if isinstance(value, dict) and _value(value) is not value
     ]
     rest = [name for record in flat for name in record if name not in _ADDED]
     exchange = Exchange.among(rest, columns, source).settled(flat, source)
-    plain = [name for name in rest if name not in (exchange.prompt, exchange.answer, "system")]
-    name = chosen_rating(found or plain, columns, source) or columns.label
+    plain = [name for name in rest if name not in (*exchange.uses, *exchange.beside)]
+    names = [*found, *(name for name in plain if name == columns.label)] or plain
+    name = chosen_rating(names, columns, source) or columns.label
     values = distinct(_value(record.get(name)) for record in flat)
-    known = LabelStudio(Judge.of(columns, name, values, source), exchange, flat=True)
+    known = LabelStudio(Judge.of(columns, name, values, source, names), exchange, flat=True)
     known.unread = exchange.unread(flat, (*_ADDED, name))
     return known
 
@@ -101,7 +116,7 @@ def _tasks(tasks: Sequence[Record], columns: Columns, source: str) -> Format:
         return _pairwise(tasks, list(dict.fromkeys(fields)), columns, source)
     name = chosen_rating(names, columns, source)
     values = distinct(value for task in tasks for value in _choices(task, name or ""))
-    judge = Judge.of(columns, name or columns.label, values, source)
+    judge = Judge.of(columns, name or columns.label, values, source, names)
     exchange = Exchange.among(fields, columns, source).settled([task["data"] for task in tasks], source)
     known = LabelStudio(judge, exchange, flat=False)
     known.settled = name is not None
@@ -116,32 +131,34 @@ def _pairwise(tasks: Sequence[Record], fields: list[str], columns: Columns, sour
         raise UserError(
             f"{source}: found the fields {listed(fields)}; choose the prompt with --prompt-column"
         )
-    answers = [name for name in fields if name not in (prompt, "id", *SYSTEMS)]
-    left, right = _sides(tasks, answers, columns, source)
-    known = LabelStudioPairwise(prompt, (left, right))
-    known.unread = unread((task["data"] for task in tasks), (prompt, left, right, *SYSTEMS))
+    beside = Exchange(prompt, None).beside
+    answers = [name for name in fields if name not in (prompt, "id", *beside)]
+    sides, by_name = _sides(tasks, answers, columns, source)
+    data = [task["data"] for task in tasks]
+    known = LabelStudioPairwise(
+        [Exchange(prompt, name).settled(data, source) for name in sides], by_name=by_name
+    )
+    known.unread = unread(data, (prompt, *sides, *beside))
     return known
 
 
-def _sides(tasks: Sequence[Record], answers: list[str], columns: Columns, source: str) -> tuple[str, str]:
+def _sides(
+    tasks: Sequence[Record], answers: list[str], columns: Columns, source: str
+) -> tuple[tuple[str, str], bool]:
     """The fields that were shown left and right: Label Studio compares what `to_name` lists, in its order.
 
-    That names tags of the labelling interface, which often but not always are called as their fields are.
+    That names tags of the labelling interface, which often but not always are called as their fields are:
+    whether they are is told, too.
     """
     named = columns.completion != "completion"
     if named and columns.completion in answers and len(answers) == 2:
-        return columns.completion, next(name for name in answers if name != columns.completion)
-    compared = [
-        name.strip()
-        for task in tasks
-        for result in _compared(task)
-        for name in str(result.get("to_name")).split(",")
-    ]
+        return (columns.completion, next(name for name in answers if name != columns.completion)), False
+    compared = [name for task in tasks for result in _compared(task) for name in _tags(result)]
     names = list(dict.fromkeys(compared))
     if len(names) == 2 and set(names) <= set(answers):
-        return names[0], names[1]
+        return (names[0], names[1]), True
     if {"left", "right"} <= set(answers):
-        return "left", "right"
+        return ("left", "right"), False
     raise UserError(
         f"{source}: found the answers {listed(answers)}, and not which of two was shown left; choose that"
         " with --completion-column, and leave fields out that are no answers"
@@ -150,7 +167,7 @@ def _sides(tasks: Sequence[Record], answers: list[str], columns: Columns, source
 
 def _data(record: Record, where: str) -> Record:
     data = record.get("data")
-    if not isinstance(data, Mapping):
+    if not isinstance(data, dict):
         raise UserError(f'{where}: no "data"; found {listed(record)}; expected {LabelStudio.expects}')
     return data
 
@@ -159,11 +176,11 @@ def _annotated(record: Record) -> Iterator[Mapping[str, Any]]:
     """All that was annotated and not cancelled."""
     annotations = record.get("annotations")
     for annotation in annotations if isinstance(annotations, list) else []:
-        if not isinstance(annotation, Mapping) or annotation.get("was_cancelled"):
+        if not isinstance(annotation, dict) or annotation.get("was_cancelled"):
             continue
         results = annotation.get("result")
         for result in results if isinstance(results, list) else []:
-            if isinstance(result, Mapping) and isinstance(result.get("value"), Mapping):
+            if isinstance(result, dict) and isinstance(result.get("value"), dict):
                 yield result
 
 
@@ -177,13 +194,20 @@ def _compared(record: Record) -> Iterator[Mapping[str, Any]]:
     return (result for result in _annotated(record) if result.get("type") == "pairwise")
 
 
+def _tags(result: Mapping[str, Any]) -> list[str]:
+    """The tags of the labelling interface that were compared, from left to right."""
+    return [name.strip() for name in str(result.get("to_name")).split(",")]
+
+
 def _choices(record: Record, name: str) -> Iterator[Any]:
-    return (value for found, kind, value in _results(record) if found == name and kind in _KINDS)
+    for result in _annotated(record):
+        if result.get("from_name") == name and result.get("type") in _KINDS:
+            yield _value(result["value"])
 
 
 def _value(value: Any) -> Any:
     """What was chosen: {"choices": ["Good"]}, {"rating": 4}, {"selected": "left"}, or that value itself."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         inner = next((value[key] for key in (*_KINDS, "selected") if key in value), None)
         value = value if inner is None else inner
     return value[0] if isinstance(value, list) and len(value) == 1 else value

@@ -4,65 +4,101 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kto_tui.core.errors import UserError
-from kto_tui.data.formats.base import MISSING, Format, Record, look_up, unread
+from kto_tui.data.formats.base import EMPTY_AT_FIRST, MISSING, Format, Record, is_filled, look_up, unread
+from kto_tui.data.formats.before import BESIDE_PROMPTS, INPUT, holds_input
 from kto_tui.data.formats.blocks import is_item
-from kto_tui.data.formats.messages import in_text, is_filled, looks_like_messages
+from kto_tui.data.formats.messages import Texts, in_text, looks_like_messages
 from kto_tui.data.formats.names import (
     ANSWERS,
     BETTER,
     CHATS,
     HISTORIES,
     JOINED,
+    MARKS,
     MESSAGE_KEYS,
+    PAIRS,
     PROMPTS,
     RATINGS,
-    SYSTEMS,
+    SPOKEN,
 )
 from kto_tui.data.formats.ratings import Judge, distinct
-from kto_tui.data.formats.unpaired import BESIDE_PROMPTS, INPUT
-from kto_tui.data.rows import Columns
+from kto_tui.data.formats.tools import parsed
+from kto_tui.data.rows import CONVERSATION, Columns
 from kto_tui.data.wording import listed
+
+_OF_TEXT = (*SPOKEN, *MARKS, "refusal")
+REJECTED = ("rejected_response", "rejected_messages")
+_TWO = (*REJECTED, *(name for pair in PAIRS for name in pair))
 
 
 class Look:
-    """The first records, and the questions that recognizing asks of them."""
+    """The first records, and the questions that recognizing asks of them.
 
-    def __init__(self, records: Sequence[Record], columns: Columns, source: str) -> None:
+    `present` are all columns, `names` those that say something of the format: the ones that the user named,
+    and those filled in at `least` so many records. Tables made of several have columns that are empty, or
+    filled in an odd row.
+    """
+
+    def __init__(self, records: Sequence[Record], columns: Columns, source: str, least: int = 1) -> None:
         self.records, self.columns, self.source = records, columns, source
-        self.names = dict.fromkeys(name for record in records for name in record)
+        self.present = dict.fromkeys(name for record in records for name in record)
+        self.names = {name: None for name in self.present if self._counts(name, least)}
+        if self.filled(INPUT):
+            self.names |= dict.fromkeys(self._asked_of_input())
+
+    def _counts(self, name: str, least: int) -> bool:
+        """Whether the column says something; one rating is enough: exports begin with records without."""
+        named = any(name == given != usual for _, given, usual in self.columns.options())
+        return named or self._count(name) >= (min(least, 1) if name in RATINGS else least)
+
+    def _asked_of_input(self) -> list[str]:
+        """The columns for what is asked of an input, where most rows ask nothing."""
+        there = [name for name in ("prompt", *JOINED) if name in self.present]
+        if any(name in self.names for name in there):
+            return []
+        return [name for name in there if self.filled(name)] or there
+
+    def _count(self, name: str) -> int:
+        """In how many records it is filled. An answer, or a question, may be the text "[]"."""
+        values = [record.get(name) for record in self.records]
+        if name in (*PROMPTS, *ANSWERS):
+            return sum(bool(v.strip()) if isinstance(v, str) else is_filled(v) for v in values)
+        return sum(map(is_filled, values))
 
     def has(self, *names: str) -> bool:
         return all(
-            name in self.names or any(look_up(record, name) is not MISSING for record in self.records)
-            for name in names
+            name in self.names or ("." in name and any(map(is_filled, self.values(name)))) for name in names
         )
+
+    def is_there(self, name: str) -> bool:
+        """Whether there is such a column, also an empty one."""
+        return name in self.present or any(look_up(record, name) is not MISSING for record in self.records)
+
+    def watched(self, known: Format) -> dict[str, str]:
+        """The columns that could have counted, and that no record fills."""
+        rating = self.rating if self.rating in known.uses else None
+        names = (*_TWO, *(self._other_ratings(rating) if rating else ()))
+        if not self.columns.names_answer:
+            names = (*CHATS, *PROMPTS, *ANSWERS, *names)
+        read = {*known.uses, *(known.columns or ())}
+        return {name: EMPTY_AT_FIRST for name in names if name not in read and not self.filled(name)}
+
+    def _other_ratings(self, rating: str) -> tuple[str, ...]:
+        if self.columns.names_label or rating == "label":
+            return ()
+        return ("label",) if rating == "kto_tag" else RATINGS
 
     def unread(self, known: Format) -> tuple[str, ...]:
         """Columns, and keys of messages (as messages[].KEY), that hold something the format does not read."""
-        columns = unread(self.records, (known.columns or frozenset()) - known.left)
+        columns = unread(self.records, (known.columns or frozenset()) - known.late.keys())
         keys = dict.fromkeys(
             f"{column}[].{key}"
             for column in known.uses
             for value in self.values(column)
-            if isinstance(messages := in_text(value), list)
-            for message in messages
-            if isinstance(message, Mapping) and not is_item(message)
-            for key, item in message.items()
-            if isinstance(item, str) and item and key not in MESSAGE_KEYS
+            for message in _messages_in(value)
+            for key in _unread_keys(message)
         )
-        return (*columns, *known.passed_over(self.records), *self._overruled(known), *keys)
-
-    def _overruled(self, known: Format) -> tuple[str, ...]:
-        """Columns of a system prompt beside messages that begin with another one, which counts."""
-        found = [
-            name
-            for name in SYSTEMS
-            for record in self.records
-            if isinstance(given := record.get(name), str) and is_filled(given)
-            for column in known.uses
-            if _system_in(record.get(column)) not in (None, given)
-        ]
-        return tuple(dict.fromkeys(found))
+        return (*columns, *known.passed_over(self.records), *keys)
 
     def has_any(self, names: Iterable[str]) -> bool:
         return self.first(names) is not None
@@ -75,28 +111,41 @@ class Look:
 
     def holds(self, name: str, *kinds: type) -> bool:
         """Whether a value is of the kind; messages in JSON text are a list."""
-        return any(isinstance(in_text(value), kinds) for value in self.values(name))
+        return any(is_filled(value) and isinstance(in_text(value), kinds) for value in self.values(name))
 
     def filled(self, *names: str) -> bool:
         return any(is_filled(record.get(name)) for record in self.records for name in names)
 
-    def literal(self, *names: str) -> frozenset[str]:
-        """Of the columns of answers, those whose text is never messages."""
-        return frozenset(name for name in names if literal_text(self.values(name), name, self.source))
+    def texts(self, prompt: str | None, *answers: str) -> Texts:
+        """How text in those columns is taken; see literal_text."""
+        literal = frozenset(name for name in answers if literal_text(self.values(name), name, self.source))
+        chats = frozenset(answers) - literal
+        return Texts(literal, chats if prompt is None or not self._asks_in_json(prompt) else chats | {prompt})
 
-    def answers_talk(self, *names: str) -> bool:
-        """Whether answers are messages, as such or in JSON text."""
-        literal = self.literal(*names)
-        return any(
-            isinstance(value, (list, dict))
-            or (isinstance(value, str) and name not in literal and looks_like_messages(value))
-            for name in names
-            for value in self.values(name)
+    def _asks_in_json(self, prompt: str) -> bool:
+        """Whether at least half of the prompts are messages in JSON, also with roles that nobody knows."""
+        texts = [value for value in self.values(prompt) if isinstance(value, str) and is_filled(value)]
+        chats = sum(in_text(text, alone="user", any_role=True) is not text for text in texts)
+        return bool(texts) and 2 * chats >= len(texts)
+
+    def talks(self, texts: Texts, prompt: str | None, *answers: str) -> bool:
+        """Whether prompt or answers of most rows are messages, as such or in JSON text.
+
+        One such row among those of text is an odd one, and does not change what the others mean.
+        """
+        names = answers if prompt is None else (prompt, *answers)
+        rows = [[(name, look_up(record, name)) for name in names] for record in self.records]
+        chats = sum(any(_is_chat(value, name, texts) for name, value in row) for row in rows)
+        alone = sum(
+            any(isinstance(value, str) and is_filled(value) for _, value in row)
+            and not any(_is_chat(value, name, texts) for name, value in row)
+            for row in rows
         )
+        return chats > 0 and chats >= alone
 
     def beside(self, *named: str) -> bool:
         """Whether there are columns for a system prompt or earlier turns, also empty ones."""
-        return self.has_any(name for name in BESIDE_PROMPTS if name not in named)
+        return any(name in self.present for name in BESIDE_PROMPTS if name not in named)
 
     @property
     def talk(self) -> str | None:
@@ -110,15 +159,15 @@ class Look:
 
     def joins(self, prompt: str) -> bool:
         """Whether `input` belongs to the prompt of that column, which does not hold it already."""
-        if prompt == INPUT or self.columns.completion == INPUT or not self.has(INPUT):
+        if prompt == INPUT or self.columns.completion == INPUT or INPUT not in self.present:
             return False
         if prompt in JOINED:
             return True  # Also where the first ones are empty, as most are in alpaca files.
-        if not self.filled(INPUT):
-            return False
-        both = [(record.get(prompt), record[INPUT]) for record in self.records if record.get(INPUT)]
-        held = [given in asked for asked, given in both if isinstance(asked, str) and isinstance(given, str)]
-        return prompt == "prompt" and len(held) == len(both) and not all(held)
+        filled = [record for record in self.records if is_filled(record.get(INPUT))]
+        # None asks as little as "".
+        both = [(in_text(record.get(prompt)) or "", record[INPUT]) for record in filled]
+        are_text = all(isinstance(value, str) for pair in both for value in pair)
+        return prompt == "prompt" and are_text and not all(holds_input(*pair) for pair in both)
 
     def only_asks(self, column: str) -> bool:
         """Whether all conversations in the column end with what the user says: the answer is elsewhere."""
@@ -160,13 +209,29 @@ class Look:
         return name if rating in ("label", "kto_tag") else f"{name}, rated by {rating}"
 
 
-def _system_in(value: Any) -> Any:
-    """The system prompt that messages in a column begin with."""
-    talk = in_text(value)
-    first = talk[0] if isinstance(talk, list) and talk else None
-    if not isinstance(first, Mapping) or first.get("role", first.get("from")) != "system":
-        return None
-    return first.get("content", first.get("value"))
+def _messages_in(value: Any) -> Iterable[Mapping[str, Any]]:
+    """The messages in a column, also those that OpenAI has one level deeper."""
+    found = in_text(value)
+    if isinstance(found := parsed(found), Mapping):
+        found = found.get(CONVERSATION)
+    for item in found if isinstance(found, list) else ():
+        if isinstance(item, Mapping) and not is_item(item):
+            yield item
+
+
+def _unread_keys(message: Mapping[str, Any]) -> Iterable[str]:
+    """What a message holds and no template is given: other keys, and what should be text and is not."""
+    if isinstance(message.get("kwargs"), Mapping):
+        message = message["kwargs"]
+    for key, item in message.items():
+        if is_filled(item) and (key not in MESSAGE_KEYS or (key in _OF_TEXT and not isinstance(item, str))):
+            yield key
+
+
+def _is_chat(value: Any, name: str, texts: Texts) -> bool:
+    if isinstance(value, str):
+        return name not in texts.literal and looks_like_messages(value)
+    return isinstance(value, (list, dict)) and is_filled(value)
 
 
 def literal_text(values: Iterable[Any], column: str, source: str) -> bool:
@@ -176,7 +241,7 @@ def literal_text(values: Iterable[Any], column: str, source: str) -> bool:
     most do, but not all.
     """
     texts = [value for value in values if isinstance(value, str) and value.strip()]
-    chats = sum(map(looks_like_messages, texts))
+    chats = sum(looks_like_messages(text, "assistant") for text in texts)
     if chats == len(texts):
         return False
     if 2 * chats >= len(texts):

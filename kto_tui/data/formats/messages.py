@@ -2,21 +2,43 @@
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from kto_tui.core.errors import UserError
 from kto_tui.data.formats.base import Record
+from kto_tui.data.formats.base import is_filled as is_filled
 from kto_tui.data.formats.blocks import is_item, without_items
 from kto_tui.data.formats.checks import require_assistant, require_text
-from kto_tui.data.formats.names import HISTORIES, SYSTEMS
-from kto_tui.data.formats.one_message import CALLS, ROLES, is_plain, read_one, sharegpt
+from kto_tui.data.formats.names import CHATS, HISTORIES, SYSTEMS
+from kto_tui.data.formats.one_message import CALLS, ROLES, is_plain, known_role, read_one, sharegpt
 from kto_tui.data.formats.tools import parsed
 from kto_tui.data.rows import Message
 from kto_tui.data.wording import shown
 
 _KEY = "'(?:role|from|content|value)'"
 _PYTHON = re.compile(rf"\s*(?:array\(\s*)?\[\s*\{{\s*{_KEY}\s*:.*,\s*{_KEY}\s*:", re.DOTALL)
-_EMPTY = ("", "[]", "null")
+# What messages in JSON text begin with, where they can be nothing else.
+_BEGUN = re.compile(r'\s*(?:\[\s*(?:\{|$)|\{\s*"(?:role|from)"\s*:)')
+_BLOCKS_BEGUN = re.compile(r'\s*\[\s*\{\s*"type"\s*:\s*"text"')
+_ONE = ({"role", "content"}, {"from", "value"})
+SYSTEM_ROLES = ("system", "developer")
+
+
+@dataclass(frozen=True)
+class Texts:
+    """How the text in a source's columns is taken, told from its first rows; see looking.Look.texts.
+
+    `literal`: never messages. `chats`: messages in JSON, or else text that does not begin like them.
+    """
+
+    literal: frozenset[str] = frozenset()
+    chats: frozenset[str] = frozenset()
+
+    def messages(self, value: Any, column: str, said: Callable[[str], Message], where: str) -> list[Message]:
+        """The messages in a cell of that column."""
+        chats, literal = column in self.chats, column in self.literal
+        return text_or_messages(value, column, said, where, literal=literal, chats=chats)
 
 
 def user(content: str) -> Message:
@@ -29,43 +51,79 @@ def assistant(content: str) -> Message:
     return {"role": "assistant", "content": content}
 
 
-def from_text(value: Any, column: str, where: str) -> Any:
+def from_text(value: Any, column: str, where: str, *, chats: bool = False, alone: str = "") -> Any:
     """Messages that were saved as JSON text, as tables hold them; anything else as it is.
 
-    Raises UserError for messages as Python prints them, which pandas writes into a .csv.
+    Raises UserError for messages as Python prints them, which pandas writes into a .csv, and in a column of
+    `chats` for text that begins like messages and is none. `alone`: see in_text.
     """
-    found = in_text(value)
-    if isinstance(found, str) and _PYTHON.match(found):
+    found = in_text(value, alone=alone, any_role=chats)
+    if not isinstance(found, str):
+        return found
+    if _PYTHON.match(found):
         raise UserError(
             f'{where}: "{column}" holds messages as Python prints them; expected JSON'
             " (save the data set as .jsonl or .parquet)"
         )
+    if chats and _BEGUN.match(found) and is_filled(found):
+        raise UserError(
+            f'{where}: "{column}" begins like messages in JSON and is none (cut short?): {shown(found)};'
+            " expected a list of objects with role and content"
+        )
     return found
 
 
-def in_text(value: Any) -> Any:
-    """The same, without a word on Python's notation."""
+def in_text(value: Any, *, alone: str = "", any_role: bool = False) -> Any:
+    """The same, without a word on what is wrong.
+
+    One object alone may be what was asked for, a JSON answer with a role: it is a message only if nothing
+    else is in it, and it is of the role `alone`. So may be a list with roles that nobody knows, but where
+    `any_role` is one.
+    """
     found = parsed(value)
-    # One object alone may be what was asked for: a JSON answer with a role, or with from and value.
-    if found is value or not isinstance(found, list):
+    if found is value:
         return value
-    return found if found and all(_is_message(item) for item in found) else value
+    if isinstance(found, list):
+        return found if found and all(_is_message(item, any_role) for item in found) else value
+    return [found] if alone and _is_alone(found, alone) else value
 
 
-def looks_like_messages(text: str) -> bool:
+def looks_like_messages(text: str, alone: str = "") -> bool:
     """Whether a text is messages as JSON or as Python writes them."""
-    return in_text(text) is not text or _PYTHON.match(text) is not None
+    return in_text(text, alone=alone) is not text or _PYTHON.match(text) is not None
 
 
-def _is_message(item: Any) -> bool:
+def _is_alone(item: Mapping[str, Any], role: str) -> bool:
+    said = (item.get("role", item.get("from")), item.get("content", item.get("value")))
+    return (
+        set(item) in _ONE and all(isinstance(part, str) for part in said) and known_role(str(said[0])) == role
+    )
+
+
+def _is_message(item: Any, any_role: bool) -> bool:
     if not isinstance(item, Mapping):
         return False
     speaker = item.get("role", item.get("from"))
     if speaker is None:
-        return is_item(item)
-    if not isinstance(speaker, str) or speaker not in (*ROLES, *CALLS):
+        return is_item(item) or _is_of_type(item) or _is_turn(item)
+    if not isinstance(speaker, str):
+        return False
+    if not (any_role or known_role(speaker) or speaker in CALLS):
         return False
     return not {"content", "tool_calls"}.isdisjoint(item) if "role" in item else "value" in item
+
+
+def _is_of_type(item: Mapping[str, Any]) -> bool:
+    """Whether it is a message of LangChain."""
+    if isinstance(item.get("kwargs"), Mapping):
+        return isinstance(item.get("id"), list) and "content" in item["kwargs"]
+    kind = item.get("type")
+    return isinstance(kind, str) and kind in ROLES and "content" in item
+
+
+def _is_turn(item: Mapping[str, Any]) -> bool:
+    """Whether it is a question and its answer, as ms-swift has them."""
+    return set(item) == {"human", "assistant"} and all(isinstance(said, str) for said in item.values())
 
 
 def read_messages(value: Any, column: str, where: str, wanted: str = "a list of messages") -> list[Message]:
@@ -103,16 +161,24 @@ def split_answer(messages: list[Message], column: str, where: str) -> tuple[list
 
 
 def text_or_messages(
-    value: Any, column: str, said: Callable[[str], Message], where: str, *, literal: bool = False
+    value: Any,
+    column: str,
+    said: Callable[[str], Message],
+    where: str,
+    *,
+    literal: bool = False,
+    chats: bool = False,
 ) -> list[Message]:
     """Messages, also those in JSON text; other text becomes the one message of `said`.
 
-    All text, also that of JSON, is what was said if it is `literal`: see looking.literal_text.
+    All text, also that of JSON, is what was said if it is `literal`; see Texts for this and `chats`.
     """
-    if not (literal and isinstance(value, str)):
-        value = from_text(value, column, where)
+    if isinstance(value, str) and not literal:
+        value = from_text(value, column, where, chats=chats, alone=said("")["role"] if chats else "")
     if isinstance(value, str):
-        messages = [said(value)]
+        messages = [said("" if (chats or column in CHATS) and not is_filled(value) else value)]
+    elif isinstance(value, list) and value and isinstance(value[0], str):
+        raise UserError(f'{where}: "{column}" is a list of text; expected one text, or a list of messages')
     else:
         messages = read_messages(value, column, where, "text, or a list of messages")
     require_text(messages, f'"{column}"', where)
@@ -128,7 +194,7 @@ def answer_alone(
     """
     require_assistant(answer, column, where)
     role = answer[0]["role"]
-    if role not in ("user", "system"):
+    if role == "assistant":
         return prompt, answer
     (outer, asked), (inner, whole) = split_system(prompt), split_system(answer)
     if asked and (not outer or not inner or outer == inner):
@@ -145,29 +211,29 @@ def answer_alone(
 
 def split_system(messages: list[Message]) -> tuple[list[Message], list[Message]]:
     """The system prompt that messages begin with, if there is one, and the rest."""
-    count = int(bool(messages) and messages[0]["role"] == "system")
+    count = int(bool(messages) and messages[0]["role"] in SYSTEM_ROLES)
     return messages[:count], messages[count:]
 
 
 def with_system(messages: list[Message], record: Record, where: str) -> list[Message]:
-    """The system prompt in a column of the record put before; one among the messages wins.
+    """The system prompt in a column of the record put before, if the messages do not begin with it.
 
-    Raises UserError if two columns hold different ones.
+    Raises UserError if two columns, or a column and the messages, hold different ones.
     """
     name = only_filled(record, SYSTEMS, where)
     if name is None:
         return messages
     system = _system(record[name], name, where)
-    if messages[0]["role"] == "system":
+    if messages[0]["role"] in SYSTEM_ROLES:
+        if messages[0]["content"].strip() != system.strip():
+            raise UserError(
+                f'{where}: "{name}" is another system prompt than the one that the messages begin with, and'
+                " one of them is read; leave one out, or write them as one"
+            )
         return messages
     message = {"role": "system", "content": system}
     require_text([message], f'"{name}"', where)
     return [message, *messages]
-
-
-def is_filled(value: Any) -> bool:
-    """Whether something stands in a cell; tables write out an empty list as text."""
-    return value.strip() not in _EMPTY if isinstance(value, str) else value is not None and value != []
 
 
 def only_filled(record: Record, names: tuple[str, ...], where: str) -> str | None:
@@ -187,7 +253,7 @@ def _system(value: Any, name: str, where: str) -> str:
     blocks = parsed(value)
     if isinstance(blocks, list) and blocks and all(map(_is_text_block, blocks)):
         return "\n\n".join(block["text"] for block in blocks)
-    if not isinstance(value, str):
+    if not isinstance(value, str) or _BLOCKS_BEGUN.match(value):
         raise UserError(f'{where}: "{name}" is {shown(value)}; expected text')
     return value
 

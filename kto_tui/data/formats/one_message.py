@@ -25,6 +25,11 @@ CALLS = ("function_call", "tool_call")
 _KEYS = (("role", "content"), ("from", "value"), ("type", "content"))
 
 
+def known_role(role: str) -> str | None:
+    """The role that chat templates have for it; None for one of another name."""
+    return ROLES.get(role) or ROLES.get(role.lower())
+
+
 def is_plain(item: Any) -> bool:
     """Whether it is what templates take already, as nearly all messages are."""
     return (
@@ -61,14 +66,15 @@ def read_one(item: Any, where: Where) -> list[Message]:
     role = item[role_key]
     if not isinstance(role, str):
         raise UserError(f"{where()}: {role_key} is {shown(role)}; expected text")
-    if role not in ROLES:
+    known = known_role(role)
+    if known is None:
         require_encodable(role, role_key, where())
     content = item.get(content_key)
     if role in CALLS:
         return [{"role": "assistant", "content": "", "tool_calls": read_calls(content, where())}]
-    if role not in ROLES and role_key != "role":
+    if known is None and role_key != "role":
         raise UserError(f"{where()}: {role_key} is {shown(role)}; expected one of {', '.join(ROLES)}")
-    known = ROLES.get(role, role)
+    known = known or role
     if isinstance(content, list) and is_blocks(content):
         parts = read_blocks(known, content, where)
         return [_message(part, part["role"], part["content"], content_key, where) for part in parts]

@@ -4,10 +4,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kto_tui.core.errors import UserError
-from kto_tui.data.formats.base import Format, Record, TiedError, cell, with_outer
+from kto_tui.data.formats.base import MISSING, Format, Record, TiedError, cell, look_up, with_outer
+from kto_tui.data.formats.before import INPUT, answered, asked, put_before, refuse_answered
 from kto_tui.data.formats.checks import refuse_beside, require_assistant, require_text
+from kto_tui.data.formats.late import (
+    TEXT_ALONE,
+    WHOLE_TALK,
+    knows,
+    late_input,
+    refuse_media,
+    refuse_talk,
+    require_plain,
+)
 from kto_tui.data.formats.messages import (
-    answer_alone,
+    Texts,
     assistant,
     from_text,
     in_text,
@@ -15,29 +25,21 @@ from kto_tui.data.formats.messages import (
     split_answer,
     split_system,
     text_or_messages,
-    turns_before,
     user,
     with_system,
 )
-from kto_tui.data.formats.names import BESIDE, CHATS, HISTORIES
+from kto_tui.data.formats.names import BESIDE, HISTORIES
 from kto_tui.data.formats.parting import (
     beginning,
     common_messages,
     common_text,
-    ends_with,
     is_whole,
+    longer,
+    require_held,
+    stands_in,
     without_turns,
 )
 from kto_tui.data.formats.tools import Tool, parsed, read_tools
-from kto_tui.data.formats.unpaired import (
-    INPUT,
-    ONLY_TALK,
-    instruction,
-    late_names,
-    refuse_late,
-    refuse_media,
-    require_plain,
-)
 from kto_tui.data.labels import parse_label
 from kto_tui.data.rows import Message, Row, Text
 from kto_tui.data.wording import shown
@@ -46,8 +48,14 @@ from kto_tui.data.wording import shown
 class Pair(Format):
     """Base of the formats with two answers."""
 
-    def __init__(self, name: str, uses: tuple[str, ...], also: tuple[str, ...] = ()) -> None:
-        super().__init__(name, with_outer((*uses, *also)) | BESIDE, uses)
+    def __init__(
+        self,
+        name: str,
+        uses: tuple[str, ...],
+        also: tuple[str, ...] = (),
+        late: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(name, with_outer((*uses, *also)) | BESIDE, uses, late)
         self.expects = f"an object with {' and '.join(uses[-2:])}"
 
     @staticmethod
@@ -64,8 +72,7 @@ class ChosenRejected(Pair):
 
     All text stays text, as in TRL; with `chat` all rows are conversations. An answer may hold the whole
     conversation: that wins over the prompt's column (UltraFeedback has both), but for a system prompt and
-    turns there, and not over a column that the user `named`. `late`: columns that would be part of the
-    prompt, and that the first records have not. Text in the columns of `literal` is never messages.
+    turns there, and not over a column that the user `named`.
     """
 
     def __init__(
@@ -77,60 +84,60 @@ class ChosenRejected(Pair):
         chat: bool = False,
         join: bool = False,
         named: bool = False,
-        late: tuple[str, ...] = (),
-        literal: frozenset[str] = frozenset(),
+        late: Mapping[str, str] | None = None,
+        texts: Texts | None = None,
     ) -> None:
         uses = answers if prompt is None else (prompt, *answers)
-        super().__init__(name, uses, (*HISTORIES, *((INPUT,) if join else ())))
+        text = {} if chat else TEXT_ALONE
+        late = late or ({} if prompt is None else late_input(prompt, join=join))
+        super().__init__(name, uses, (*HISTORIES, *((INPUT,) if join else ())), {**text, **late})
         self._prompt, self._answers, self._chat, self._join, self._named = prompt, answers, chat, join, named
-        self._late = late if prompt is None else (*late, *late_names(prompt, join))
-        self._literal = literal
+        self._texts = texts or Texts()
 
     def passed_over(self, records: Iterable[Record]) -> tuple[str, ...]:
         """The columns of the prompt whose text is not in the conversations that the answers hold."""
-        if self._named or self._prompt is None:
-            return ()
-        names = (self._prompt, INPUT) if self._join else (self._prompt,)
+        names = self._beside_whole()
         return tuple(name for name in names if any(self._is_elsewhere(record, name) for record in records))
 
+    def _beside_whole(self) -> tuple[str, ...]:
+        if self._named or self._prompt is None:
+            return ()
+        return (self._prompt, INPUT) if self._join else (self._prompt,)
+
     def _is_elsewhere(self, record: Record, name: str) -> bool:
-        asked, answers = record.get(name), [in_text(record.get(answer)) for answer in self._answers]
+        given, answers = record.get(name), [in_text(record.get(answer)) for answer in self._answers]
         talks = [talk for talk in answers if isinstance(talk, list) and len(talk) > 1]
-        if not (talks and isinstance(asked, str)) or in_text(asked) is not asked:
+        if not (talks and isinstance(given, str)) or in_text(given) is not given:
             return False
-        said = [
-            item.get("content", item.get("value"))
-            for talk in talks
-            for item in talk
-            if isinstance(item, Mapping)
-        ]
-        return not any(asked.strip() in text for text in said if isinstance(text, str))
+        return not stands_in(given, [item for talk in talks for item in talk])
+
+    def _knows(self, name: str, record: Record) -> bool:
+        return name in self.unread if self._prompt is None else knows(self, name, record, self._prompt)
 
     def _rows(self, record: Record, where: str) -> list[Row]:
         better, worse = (cell(record, name, "--completion-column", where) for name in self._answers)
-        asked = None if self._prompt is None else cell(record, self._prompt, "--prompt-column", where)
-        refuse_late(record, self._late, self.unread, where)
-        texts = [better, worse] if self._prompt is None else [asked, better, worse]
-        if not self._chat and all(isinstance(text, str) for text in texts):
-            return self._texts(record, asked, better, worse, where)
+        if not self._chat:
+            given = None if self._prompt is None else look_up(record, self._prompt)
+            if all(isinstance(text, str) for text in (better, worse, "" if self._prompt is None else given)):
+                return self._text_rows(record, given, better, worse, where)
+            refuse_talk(record, self.uses, where)
         refuse_beside(record, where)
         chosen, rejected = (
-            text_or_messages(value, name, assistant, where, literal=name in self._literal)
+            self._texts.messages(value, name, assistant, where)
             for name, value in zip(self._answers, (better, worse), strict=True)
         )
         prompt, chosen, rejected = self._parted(record, chosen, rejected, where)
         return self._both(prompt, chosen, rejected, where, read_tools(record, where))
 
-    def _texts(self, record: Record, asked: Any, better: str, worse: str, where: str) -> list[Row]:
-        refuse_late(record, ONLY_TALK, self.unread, where)
+    def _text_rows(self, record: Record, given: Any, better: str, worse: str, where: str) -> list[Row]:
         refuse_media(record, where)
         if self._prompt is None:
             return self._both(*common_text(better, worse, self._answers, where), where)
-        require_plain(asked, self._prompt, where)
-        better, worse = (without_turns(answer, asked) for answer in (better, worse))
+        require_plain(given, self._prompt, where)
+        better, worse = (without_turns(answer, given) for answer in (better, worse))
         for name, value in zip(self._answers, (better, worse), strict=True):
             require_text(value, f'"{name}"', where)
-        return self._both(asked, better, worse, where)
+        return self._both(given, better, worse, where)
 
     def _parted(
         self, record: Record, better: list[Message], worse: list[Message], where: str
@@ -148,60 +155,55 @@ class ChosenRejected(Pair):
         else:
             prompt, better, worse = common_messages(better, worse, self._answers, where)
         if not self._named:
+            self._require_one_prompt(record, [*prompt, *better, *worse], where, both=all(whole))
             return self._begun(record, prompt, where), better, worse
-        (system, _), asked = split_system(prompt), self._asked(record, where)
-        return asked if split_system(asked)[0] else [*system, *asked], better, worse
+        (system, _), given = split_system(prompt), self._asked(record, where)
+        own, _ = split_system(given)
+        if system and own and system != own:
+            raise UserError(
+                f'{where}: the conversations begin with another system prompt than "{self._prompt}", and one'
+                " of them is read; leave one out, or write them as one"
+            )
+        return given if own else [*system, *given], better, worse
 
     def _asked(self, record: Record, where: str) -> list[Message]:
         assert self._prompt is not None
-        prompt = instruction(record, self._prompt, where, join=self._join)
-        if self._prompt in CHATS and prompt[-1]["role"] == "assistant":
-            better, worse = self._answers
-            raise UserError(
-                f'{where}: the last message of "{self._prompt}" is of role "assistant"; expected the prompt'
-                f' that "{better}" and "{worse}" answer'
-            )
-        return prompt
+        return asked(record, self._prompt, self._answers, where, join=self._join, texts=self._texts)
+
+    def _require_one_prompt(self, record: Record, said: list[Message], where: str, *, both: bool) -> None:
+        """Refuse a prompt in a column that is not in the conversation, which wins over it.
+
+        Where both answers hold that and the first rows have another prompt, too, people know of it.
+        """
+        for name in self._beside_whole():
+            given = in_text(look_up(record, name))
+            if isinstance(given, str) and not (both and name in self.unread):
+                require_held(given, said, name, where)
 
     def _begun(self, record: Record, prompt: list[Message], where: str) -> list[Message]:
         """The beginning of the conversation, with what may stand before it in columns of their own."""
-        asked = None if self._prompt is None else from_text(record[self._prompt], self._prompt, where)
-        if asked is not None and not isinstance(asked, str):
-            prompt = self._extended(read_messages(asked, str(self._prompt), where), prompt, where)
-        before = turns_before(record, where)
-        system, said = split_system(prompt)
-        if before and said[: len(before)] != before:
-            prompt = [*system, *before, *said]
-        return with_system(prompt, record, where)
-
-    def _extended(self, asked: list[Message], prompt: list[Message], where: str) -> list[Message]:
-        """The longer of both, if one is the end of the other: answers may repeat but the last question."""
-        (outer, before), (inner, said) = split_system(asked), split_system(prompt)
-        system = inner or outer
-        if ends_with(before, said):
-            return [*system, *before]
-        if ends_with(said, before):
-            return [*system, *said]
-        better, worse = self._answers
-        raise UserError(
-            f'{where}: the conversation that "{better}" and "{worse}" begin with is not that of'
-            f' "{self._prompt}"; expected the same messages, or the answers alone'
-        )
+        value = MISSING if self._prompt is None else look_up(record, self._prompt)
+        given = None if value is MISSING else from_text(value, str(self._prompt), where)
+        if given is not None and not isinstance(given, str):
+            messages = read_messages(given, str(self._prompt), where)
+            prompt = longer(messages, prompt, str(self._prompt), self._answers, where)
+        return put_before(prompt, record, where)
 
 
 class RejectedResponse(Pair):
     """ms-swift's: a conversation (or query and response) that is good, and what would have been worse."""
 
-    def __init__(self, name: str, column: str, rejected: str, literal: frozenset[str] = frozenset()) -> None:
-        good = ("query", "response") if column == "query" else (column,)
-        super().__init__(name, (*good, rejected), (INPUT, *HISTORIES) if column == "query" else ())
-        self._column, self._rejected, self._literal = column, rejected, literal
+    def __init__(self, name: str, column: str, rejected: str, texts: Texts) -> None:
+        asks = column == "query"
+        good = (column, "response") if asks else (column,)
+        also = (INPUT, *HISTORIES) if asks else ()
+        super().__init__(name, (*good, rejected), also, {} if asks else WHOLE_TALK)
+        self._column, self._rejected, self._texts = column, rejected, texts
 
     def _rows(self, record: Record, where: str) -> list[Row]:
         prompt, better = self._good(record, where)
         value = cell(record, self._rejected, "--completion-column", where)
-        literal = self._rejected in self._literal
-        worse = text_or_messages(value, self._rejected, assistant, where, literal=literal)
+        worse = self._texts.messages(value, self._rejected, assistant, where)
         require_assistant(worse, self._rejected, where)
         if is_whole(worse):
             names = (self._column, self._rejected)
@@ -212,47 +214,51 @@ class RejectedResponse(Pair):
         return self._both(prompt, better, worse, where, read_tools(record, where))
 
     def _good(self, record: Record, where: str) -> tuple[list[Message], list[Message]]:
+        if self._column == "query":
+            prompt = asked(record, "query", ("response", self._rejected), where, texts=self._texts)
+            return answered(prompt, record, "response", where, self._texts)
         value = cell(record, self._column, "--prompt-column", where)
-        if self._column != "query":
-            prompt, answer = split_answer(read_messages(value, self._column, where), self._column, where)
-            return with_system(prompt, record, where), answer
-        prompt = instruction(record, "query", where)
-        return _answered(prompt, record, "response", where, self._literal)
+        prompt, answer = split_answer(read_messages(value, self._column, where), self._column, where)
+        return with_system(prompt, record, where), answer
 
 
 class OpenAIPreference(Pair):
     """OpenAI's preference fine-tuning: input.messages, preferred_output, non_preferred_output."""
 
-    def __init__(self) -> None:
-        super().__init__("OpenAI preference", ("input", "preferred_output", "non_preferred_output"))
+    answers = ("preferred_output", "non_preferred_output")
+
+    def __init__(self, texts: Texts | None = None) -> None:
+        super().__init__("OpenAI preference", ("input", *self.answers), late=WHOLE_TALK)
+        self._texts = texts or Texts()
 
     def _rows(self, record: Record, where: str) -> list[Row]:
         given = parsed(cell(record, "input", "--prompt-column", where))
         inner = given if isinstance(given, Mapping) else {"messages": given}
         value = cell(inner, "messages", "--prompt-column", where)
         prompt = text_or_messages(value, "input.messages", user, where)
+        refuse_answered(prompt, "input.messages", self.answers, where)
         prompt = with_system(with_system(prompt, inner, where), record, where)
-        answers = ("preferred_output", "non_preferred_output")
-        better, worse = (_answered(prompt, record, name, where)[1] for name in answers)
+        better, worse = (answered(prompt, record, name, where, self._texts)[1] for name in self.answers)
         for holder in (inner, record):
             refuse_beside(holder, where)
-        tools = read_tools(inner, where) or read_tools(record, where)
-        return self._both(prompt, better, worse, where, tools)
+        tools, others = read_tools(inner, where), read_tools(record, where)
+        if tools and others and tools != others:
+            raise UserError(f'{where}: "tools" and the tools of "input" are different; leave one out')
+        return self._both(prompt, better, worse, where, tools or others)
 
 
 class HalosPairwise(Pair):
     """HALOs' pairwise feedback: output_A is the better one where label is 1, output_B where it is 0."""
 
-    def __init__(self, rating: str, literal: frozenset[str] = frozenset()) -> None:
-        super().__init__("HALOs pairwise feedback", ("prompt", rating, "output_A", "output_B"))
-        self._rating, self._literal = rating, literal
+    answers = ("output_A", "output_B")
+
+    def __init__(self, rating: str, texts: Texts) -> None:
+        super().__init__("HALOs pairwise feedback", ("prompt", rating, *self.answers), HISTORIES)
+        self._rating, self._texts = rating, texts
 
     def _rows(self, record: Record, where: str) -> list[Row]:
-        value = cell(record, "prompt", "--prompt-column", where)
-        prompt = with_system(text_or_messages(value, "prompt", user, where), record, where)
-        better, worse = (
-            _answered(prompt, record, name, where, self._literal)[1] for name in ("output_A", "output_B")
-        )
+        prompt = asked(record, "prompt", self.answers, where, texts=self._texts)
+        better, worse = (answered(prompt, record, name, where, self._texts)[1] for name in self.answers)
         if not self._first_is_better(record, where):
             better, worse = worse, better
         refuse_beside(record, where)
@@ -268,11 +274,3 @@ class HalosPairwise(Pair):
                 " 0 where output_B is"
             )
         return label
-
-
-def _answered(
-    prompt: list[Message], record: Record, column: str, where: str, literal: frozenset[str] = frozenset()
-) -> tuple[list[Message], list[Message]]:
-    value = cell(record, column, "--completion-column", where)
-    answer = text_or_messages(value, column, assistant, where, literal=column in literal)
-    return answer_alone(prompt, answer, column, where)

@@ -1,14 +1,17 @@
 """Where the prompt of two answers ends and the answers begin, if they hold more than themselves."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kto_tui.core.errors import UserError
 from kto_tui.data.formats.base import TiedError
 from kto_tui.data.formats.checks import require_assistant, require_text
+from kto_tui.data.formats.messages import split_system
 from kto_tui.data.rows import Message
+from kto_tui.data.wording import shown
 
 TURN = "\n\nAssistant:"  # How Anthropic's HH files mark where the model speaks.
+_SPEAKS = TURN.strip()
 
 
 def is_whole(messages: list[Message]) -> bool:
@@ -19,6 +22,41 @@ def is_whole(messages: list[Message]) -> bool:
 def ends_with(messages: list[Message], end: list[Message]) -> bool:
     """Whether the one list is the end of the other."""
     return len(end) <= len(messages) and messages[len(messages) - len(end) :] == end
+
+
+def stands_in(text: str, messages: Iterable[Any]) -> bool:
+    """Whether one of the messages, as written or as read, holds that text, whatever the spaces in it."""
+    said = [item.get("content", item.get("value")) for item in messages if isinstance(item, Mapping)]
+    texts = [content for content in said if isinstance(content, str)]
+    if any(text.strip() in content for content in texts):
+        return True
+    words = " ".join(text.split())
+    return any(words in " ".join(content.split()) for content in texts)
+
+
+def require_held(text: str, messages: list[Message], column: str, where: str) -> None:
+    """Refuse a prompt that a conversation does not hold."""
+    if not stands_in(text, messages):
+        raise UserError(
+            f'{where}: "{column}" is {shown(text)}, which is not in the conversation beside it; expected the'
+            " same prompt, or the answers alone"
+        )
+
+
+def longer(
+    asked: list[Message], prompt: list[Message], column: str, names: tuple[str, str], where: str
+) -> list[Message]:
+    """The longer of both, if one is the end of the other: answers may repeat but the last question."""
+    (outer, before), (inner, said) = split_system(asked), split_system(prompt)
+    if not (outer and inner and outer != inner):
+        if ends_with(before, said):
+            return [*(inner or outer), *before]
+        if ends_with(said, before):
+            return [*(inner or outer), *said]
+    raise UserError(
+        f'{where}: the conversation that "{names[0]}" and "{names[1]}" begin with is not that of "{column}";'
+        " expected the same messages, or the answers alone"
+    )
 
 
 def beginning(
@@ -40,9 +78,9 @@ def beginning(
 
 def without_turns(answer: str, prompt: str) -> str:
     """The answer alone, where it repeats the turns of its prompt in the notation of HH."""
-    turns = prompt.rstrip()
-    repeated = turns.endswith(TURN.rstrip()) and answer.startswith(turns)
-    return answer[len(turns) :] if repeated else answer
+    if answer[:1] != prompt[:1] or not (turns := prompt.rstrip()).endswith(_SPEAKS):
+        return answer
+    return answer.removeprefix(turns)
 
 
 def common_text(better: str, worse: str, names: tuple[str, str], where: str) -> tuple[str, str, str]:
@@ -81,12 +119,15 @@ def common_messages(
     if better == worse:
         raise TiedError(f"{where}: the better and the worse answer are the same")
     length = _alike(better[:-1], worse[:-1])
-    if not length:
-        raise UserError(
-            f'{where}: "{names[0]}" and "{names[1]}" do not begin alike, and there is no prompt;'
-            " expected the same messages first (choose a column with --prompt-column)"
-        )
     chosen, rejected = better[length:], worse[length:]
+    odd = next((said[0]["role"] for said in (chosen, rejected) if said[0]["role"] != "assistant"), None)
+    if not length or odd is not None:
+        found = "and there is no prompt" if odd is None else f"and differ in a message of role {shown(odd)}"
+        advice = " (choose a column with --prompt-column)" if odd is None else ""
+        raise UserError(
+            f'{where}: "{names[0]}" and "{names[1]}" do not begin alike, {found};'
+            f" expected the same messages up to the answers{advice}"
+        )
     require_text(better[:length], "the prompt of both answers", where)
     for name, answer in zip(names, (chosen, rejected), strict=True):
         require_assistant(answer, name, where)

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from typing import Any
 
-from kto_tui.core.errors import UserError
+from kto_tui.core.errors import UserError, printable
 from kto_tui.data.formats.base import (
     MISSING,
     Format,
@@ -16,14 +17,15 @@ from kto_tui.data.formats.base import (
     look_up,
 )
 from kto_tui.data.formats.scale import Scale
-from kto_tui.data.labels import EXPECTED, Rating, is_emoji, parse_label, parse_rating
+from kto_tui.data.labels import EXPECTED, Rating, is_emoji, parse_label, parse_rating, says_bad, says_nothing
 from kto_tui.data.rows import Columns
-from kto_tui.data.wording import shown
+from kto_tui.data.wording import listed, shown
 
 REACTION = "reaction"
 # Columns of training files, whose author rated every row: a null there is a mistake.
 _RATED_WHOLLY = ("label", "kto_tag")
 _MOST_SEEN = 6
+_OPPOSITES = {"thumbs_up": ("thumbs_down",), "upvote": ("downvote",), "like": ("dislike",)}
 
 
 class Judge:
@@ -38,16 +40,34 @@ class Judge:
 
     def __init__(self, column: str, at_least: float | None, seen: Iterable[Any] = ()) -> None:
         self.column = column
+        # The column beside, where a rating is one of two: what is good, and what is bad.
+        self.opposite = _OPPOSITES.get(column, ())
         self._at_least = at_least
         self._seen = tuple(dict.fromkeys(value for value in seen if isinstance(value, (str, int, float))))
         ratings = (parse_rating(value) for value in self._seen)
         self._scale = Scale(at_least or 0, (rating for rating in ratings if rating))
+        # Where the user's column is none of the ratings found: those.
+        self.others: tuple[str, ...] = ()
+        self._was_found = False
         self._numbers: set[float] = set()  # Of those taken: 0, 1, and one between and one beyond.
 
     @classmethod
-    def of(cls, columns: Columns, column: str, values: Iterable[Any], source: str) -> "Judge":
-        """For the ratings in a column, of which the first are known. Raises UnexplainedScale."""
+    def of(
+        cls, columns: Columns, column: str, values: Iterable[Any], source: str, names: Iterable[str] = ()
+    ) -> "Judge":
+        """For the ratings in a column, of which the first are known. Raises UnexplainedScale.
+
+        `names` are those of all ratings of an export. Raises UserError for a column that says what is bad.
+        """
+        if says_bad(column):
+            raise UserError(
+                f'{source}: a yes in "{printable(column)}" says that the answer is bad; rate by a column that'
+                " says what is good, with the opposite values"
+            )
         judge = cls(column, columns.desirable_at_least, values)
+        found = tuple(dict.fromkeys(names))
+        judge.others = found if columns.names_label and columns.label not in found else ()
+        judge._was_found = column != columns.label
         judge.require_explained(source)
         return judge
 
@@ -58,11 +78,15 @@ class Judge:
             raise self._unexplained(odd, source)
 
     def at_odds(self) -> str:
-        """What is wrong with the threshold, by all ratings so far; "" if nothing is.
+        """What is wrong with the threshold, or the column, by all ratings so far; "" if nothing is.
 
-        Above 1 it belongs to another scale than ratings from 0 to 1, and makes all of them undesirable. Of
-        ratings that are all 1 nobody can tell: a thumb up, or one star. All 0 is bad on any scale.
+        A threshold above 1 belongs to another scale than ratings from 0 to 1, and makes all of them
+        undesirable. Of ratings that are all 1 nobody can tell: a thumb up, or one star. All 0 is bad on any
+        scale.
         """
+        if self.others and not self._was_found:
+            found = listed(self.others)
+            return f'no rating "{printable(self.column)}"; found {found} (choose one with --label-column)'
         above = self._at_least is not None and self._at_least > 1
         if not above or self._numbers <= {0.0} or max(self._numbers) > 1:
             return ""
@@ -79,14 +103,33 @@ class Judge:
     def of_record(self, record: Record, where: str) -> bool:
         """The rating in the column. Raises UnratedError also where a record lacks it and others have it."""
         value = look_up(record, self.column)
+        for name in self.opposite:
+            if name in record and (said := self._torn(value, record[name], where)) is not None:
+                return said
         if value is MISSING and self._seen and self.column not in _RATED_WHOLLY:
             raise self._unrated(where)
         return self.desirable(cell(record, self.column, "--label-column", where), where)
+
+    def _torn(self, up: Any, down: Any, where: str) -> bool | None:
+        """What thumbs up and thumbs down beside each other say; None where the former alone says it.
+
+        Raises UnratedError if both are none, TiedError if both are there.
+        """
+        bad = parse_label(down)
+        if not bad:
+            if bad is False and parse_label(up) is False:
+                raise self._unrated(where)
+            return None
+        if parse_label(up):
+            raise TiedError(f'{where}: "{self.column}" and {listed(self.opposite)} both say yes')
+        return None if parse_label(up) is None and not self._says_nothing(up) and up is not MISSING else False
 
     def desirable(self, value: Any, where: str) -> bool:
         """Raises UserError for what is no rating, UnexplainedScale for one of a scale, UnratedError."""
         if value is True or value is False:
             return bool(value)
+        if type(value) is Decimal:
+            value = float(value)
         label = parse_label(value) if self._at_least is None else self._compared(value, where)
         if label is not None:
             return label
@@ -102,6 +145,7 @@ class Judge:
         votes = [self.desirable(value, where) for value in said]
         if not votes:
             raise self._unrated(where)
+        self._was_found = True
         good = sum(votes)
         if good * 2 == len(votes):
             raise TiedError(f'{where}: "{self.column}" is rated good as often as bad')
@@ -111,7 +155,7 @@ class Judge:
         if self.column in _RATED_WHOLLY:
             return False
         if isinstance(value, str):
-            return not value.strip() or (self.column == REACTION and is_emoji(value))
+            return says_nothing(value) or (self.column == REACTION and is_emoji(value))
         return value is None or (isinstance(value, float) and math.isnan(value))
 
     def _unrated(self, where: str) -> UnratedError:
@@ -160,8 +204,10 @@ class Judged(Format):
     def __init__(
         self, name: str, judge: Judge, columns: frozenset[str] | None = None, uses: Iterable[str] = ()
     ) -> None:
-        super().__init__(name, columns, (*uses, judge.column))
+        reads = None if columns is None else columns | {*judge.opposite}
+        super().__init__(name, reads, (*uses, judge.column))
         self._judge = judge
+        self.unnamed = judge.others
 
     def at_odds(self) -> str:
         return self._judge.at_odds()
@@ -177,4 +223,5 @@ def _kind(rating: Rating) -> float:
 def distinct(values: Iterable[Any]) -> Sequence[Any]:
     """The ratings among values, each once, in their order; lists are looked into."""
     flat = (inner for value in values for inner in (value if isinstance(value, list) else [value]))
-    return list(dict.fromkeys(value for value in flat if isinstance(value, (str, int, float))))
+    plain = (float(value) if type(value) is Decimal else value for value in flat)
+    return list(dict.fromkeys(value for value in plain if isinstance(value, (str, int, float))))

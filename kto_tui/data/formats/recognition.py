@@ -7,12 +7,13 @@ from typing import Any
 from kto_tui.core.errors import UserError, printable
 from kto_tui.data.formats.argilla import recognize_argilla
 from kto_tui.data.formats.base import Format
+from kto_tui.data.formats.before import INPUT
 from kto_tui.data.formats.label_studio import recognize_label_studio
 from kto_tui.data.formats.looking import Look
 from kto_tui.data.formats.names import ANSWERS, JOINED, PROMPTS, SYSTEMS
 from kto_tui.data.formats.recognized_pairs import recognize_pairs
 from kto_tui.data.formats.traces import recognize_traces
-from kto_tui.data.formats.unpaired import INPUT, UNREAD_IN_TEXT, Conversation, PromptCompletion
+from kto_tui.data.formats.unpaired import Conversation, PromptCompletion
 from kto_tui.data.rows import CONVERSATION, Columns
 from kto_tui.data.wording import listed, shown
 
@@ -34,19 +35,31 @@ def recognize(records: Sequence[Any], columns: Columns, source: str) -> Format:
         raise UserError(
             f"{source}, row 1: found {shown(records[0])}; expected an object with {_named(columns)}"
         )
-    look = Look(found, columns, source)
+    # What most records fill says more than what one of them does, and that more than what none does.
+    looks = [Look(found, columns, source, least) for least in ((len(found) + 1) // 2, 1, 0)]
     if not records:
-        judge = look.judge(columns.label)
+        judge = looks[0].judge(columns.label)
         return PromptCompletion("TRL unpaired", judge, columns.prompt, columns.completion)
-    for recognizer in (_export, recognize_pairs, _unpaired, _scored_trace, _plain_ratings, _trace):
-        if (known := recognizer(look)) is not None:
-            _note_names(known, look)
-            if columns.names_label and look.rating in {*known.uses} - {columns.label}:
-                known.unnamed = tuple(look.names)
-            if known.columns is not None:
-                known.unread = look.unread(known)
-            return known
-    raise UserError(_unknown(look))
+    for look in looks:
+        if (known := _recognized(look)) is not None:
+            return _noted(known, look)
+    raise UserError(_unknown(looks[-1]))
+
+
+def _recognized(look: Look) -> Format | None:
+    recognizers = (_export, recognize_pairs, _unpaired, _scored_trace, _plain_ratings, _trace)
+    return next((known for recognizer in recognizers if (known := recognizer(look)) is not None), None)
+
+
+def _noted(known: Format, look: Look) -> Format:
+    """The format with what the records hold that it does not read."""
+    _note_names(known, look)
+    if look.columns.names_label and look.rating in {*known.uses} - {look.columns.label}:
+        known.unnamed = known.unnamed or tuple(look.present)
+    if known.columns is not None:
+        known.unread = look.unread(known)
+        known.watch(look.watched(known))
+    return known
 
 
 def _note_names(known: Format, look: Look) -> None:
@@ -55,7 +68,7 @@ def _note_names(known: Format, look: Look) -> None:
     for option, name, default in look.columns.options():
         if name == default or name in known.uses:
             continue
-        if look.has(name):
+        if look.is_there(name):
             raise UserError(
                 f"{look.source}: {option} {printable(name)} is not used by the format {known.name},"
                 f" which reads {listed(known.uses)}; leave that option, or those columns, out"
@@ -79,7 +92,7 @@ def _scored_trace(look: Look) -> Format | None:
     if known is None or not known.settled:
         return None
     # A table with a rating, whose input belongs to an instruction: no trace has both.
-    table = look.has(INPUT) and look.filled("prompt", *JOINED) and look.rating is not None
+    table = INPUT in look.present and look.filled("prompt", *JOINED) and look.rating is not None
     return None if table and look.has(str(look.rating)) and not look.holds(INPUT, list, dict) else known
 
 
@@ -129,7 +142,7 @@ def _chat(look: Look, rating: str, prompt: str, completion: str, name: str) -> F
         completion,
         chat=True,
         join=look.may_join(prompt),
-        literal=bool(look.literal(completion)),
+        texts=look.texts(prompt, completion),
     )
 
 
@@ -139,13 +152,13 @@ def _prompt_completion(look: Look, rating: str, prompt: str, completion: str, na
     if also:
         return _chat(look, rating, prompt, completion, f"{name}, with {' and '.join(also)}")
     beside = look.beside(prompt, completion)
-    if beside or look.holds(prompt, list) or look.answers_talk(completion):
-        axolotl = look.has_any(SYSTEMS) and name == "TRL unpaired"
+    texts = look.texts(prompt, completion)
+    if beside or look.talks(texts, prompt, completion):
+        axolotl = any(system in look.present for system in SYSTEMS) and name == "TRL unpaired"
         name = "Axolotl KTO (system, prompt)" if axolotl else f"{name}, conversational"
         return _chat(look, rating, prompt, completion, name)
-    known = PromptCompletion(look.named(f"{name}, text", rating), look.judge(rating), prompt, completion)
-    known.left = UNREAD_IN_TEXT
-    return known
+    form = look.named(f"{name}, text", rating)
+    return PromptCompletion(form, look.judge(rating), prompt, completion, texts=texts)
 
 
 def _conversation_name(column: str, rating: str) -> str:
@@ -160,11 +173,9 @@ def _is_halos(look: Look) -> bool:
 
 
 def _halos(look: Look, rating: str) -> Format:
-    """With a threshold, the reward is judged anew; the label is what HALOs made of it."""
-    if look.has("reward") and (
-        look.columns.desirable_at_least is not None or not look.has(look.columns.label)
-    ):
-        rating = look.columns.label if look.columns.names_label else "reward"
+    """The reward counts where there is no label, or where the user names it."""
+    if look.has("reward") and not look.has(rating) and not look.columns.names_label:
+        rating = "reward"
     return _chat(look, rating, "prompt", "output", "HALOs feedback")
 
 

@@ -4,7 +4,8 @@ from typing import Any
 
 from kto_tui.core.errors import UserError
 from kto_tui.data.formats.base import Format
-from kto_tui.data.formats.looking import Look
+from kto_tui.data.formats.late import NO_PROMPT
+from kto_tui.data.formats.looking import REJECTED, Look
 from kto_tui.data.formats.names import CHATS, PAIRS, PROMPTS, is_about
 from kto_tui.data.formats.paired import (
     ChosenRejected,
@@ -13,7 +14,6 @@ from kto_tui.data.formats.paired import (
     RejectedResponse,
 )
 from kto_tui.data.formats.parting import TURN
-from kto_tui.data.formats.unpaired import UNREAD_IN_TEXT
 from kto_tui.data.rows import CONVERSATION
 from kto_tui.data.wording import listed
 
@@ -23,57 +23,48 @@ def recognize_pairs(look: Look) -> Format | None:
     columns = look.columns
     if look.has(columns.prompt, columns.completion) and look.rating is not None:
         return None
-    if look.has("preferred_output", "non_preferred_output"):
-        return OpenAIPreference()
-    if look.has("output_A", "output_B") and look.rating:
-        return HalosPairwise(look.rating, look.literal("output_A", "output_B"))
+    if look.has(*OpenAIPreference.answers):
+        return OpenAIPreference(look.texts(None, *OpenAIPreference.answers))
+    if look.has(*HalosPairwise.answers) and look.rating:
+        return HalosPairwise(look.rating, look.texts("prompt", *HalosPairwise.answers))
     answers = next((pair for pair in PAIRS if look.has(*pair)), None)
     if answers is not None:
         return _chosen_rejected(look, answers)
-    rejected = look.first(("rejected_response", "rejected_messages"))
+    rejected = look.first(REJECTED)
     column = look.talk or look.first(("query",))
     if rejected and column:
-        return RejectedResponse("ms-swift pairs", column, rejected, look.literal(rejected, "response"))
+        return RejectedResponse("ms-swift pairs", column, rejected, look.texts(column, rejected, "response"))
     return None
 
 
 def _chosen_rejected(look: Look, answers: tuple[str, str]) -> Format:
-    literal = look.literal(*answers)
-    talk = look.answers_talk(*answers)
+    talk = look.talks(look.texts(None, *answers), None, *answers)
     name = "TRL paired" if answers == PAIRS[0] else f"pairs ({', '.join(answers)})"
     given = look.columns.prompt in answers
     prompt = None if given else _prompt_of_pairs(look, talk)
+    texts = look.texts(prompt, *answers)
     if prompt is None:
         if not talk and not given:
             _require_no_other_text(look, answers)
-        kind = "conversational" if talk else "text"
-        late = () if given else (*CHATS, *PROMPTS)
-        form = f"{name}, implicit prompt, {kind}"
-        return _of(ChosenRejected(form, None, answers=answers, chat=talk, late=late, literal=literal), talk)
+        late = {} if given else NO_PROMPT
+        form = f"{name}, implicit prompt, {'conversational' if talk else 'text'}"
+        return ChosenRejected(form, None, answers=answers, chat=talk, late=late, texts=texts)
     named = prompt == look.columns.prompt != "prompt"
     made_for_chat = prompt == "instruction" or prompt in CHATS
     joins = look.joins(prompt)
     chat = (
         made_for_chat
-        or talk
         or joins
         or look.beside(prompt)
         or look.filled_history(prompt)
-        or look.holds(prompt, list)
+        or look.talks(texts, prompt, *answers)
     )
     if made_for_chat and answers == PAIRS[0]:
         name = "LLaMA-Factory pairs"
     else:
         name = f"{name}, {'conversational' if chat else 'text'}"
     joins = look.may_join(prompt) if chat else joins
-    known = ChosenRejected(name, prompt, answers=answers, chat=chat, join=joins, named=named, literal=literal)
-    return _of(known, chat)
-
-
-def _of(known: ChosenRejected, chat: bool) -> Format:
-    """A format that has no place for what goes to a chat template, if its rows are text alone."""
-    known.left = frozenset() if chat else UNREAD_IN_TEXT
-    return known
+    return ChosenRejected(name, prompt, answers=answers, chat=chat, join=joins, named=named, texts=texts)
 
 
 def _prompt_of_pairs(look: Look, talk: bool) -> str | None:
@@ -83,7 +74,9 @@ def _prompt_of_pairs(look: Look, talk: bool) -> str | None:
         return named
     if (usual := look.first((*PROMPTS, "conversations"))) is not None:
         return usual
-    return CONVERSATION if look.has(CONVERSATION) and not talk else None
+    if talk:  # One that is empty so far may say later what the conversation begins with.
+        return next((name for name in PROMPTS if name in look.present), None)
+    return CONVERSATION if look.has(CONVERSATION) else None
 
 
 def _require_no_other_text(look: Look, answers: tuple[str, str]) -> None:
@@ -92,7 +85,7 @@ def _require_no_other_text(look: Look, answers: tuple[str, str]) -> None:
         return
     other = [
         name
-        for name in look.names
+        for name in look.present
         if name not in answers and not is_about(name) and any(map(_is_words, look.values(name)))
     ]
     if other:

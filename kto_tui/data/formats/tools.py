@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kto_tui.core.errors import UserError
-from kto_tui.data.formats.base import Record
+from kto_tui.data.formats.base import Record, is_filled
 from kto_tui.data.formats.checks import require_encodable
 from kto_tui.data.wording import shown
 
@@ -26,7 +26,7 @@ def parsed(text: Any) -> Any:
 def read_tools(record: Record, where: str) -> list[Tool] | None:
     """The "tools" of a record: each {"type": "function", "function": {...}}; None for none."""
     value = parsed(record.get("tools"))
-    if not value or (isinstance(value, str) and value.isspace()):
+    if not value or not is_filled(value):
         return None
     found = [parsed(item) for item in (value if isinstance(value, list) else [value])]
     for item in found:

@@ -8,8 +8,8 @@ from kto_tui.data.formats.names import RATINGS
 from kto_tui.data.formats.ratings import REACTION
 from kto_tui.data.formats.tools import parsed
 
-_FEEDBACK = ("feedback", "summary.weave.feedback", "feedback_stats")
 _COLUMN = "summary.weave.feedback."
+_EMOJI, _VALUE = ".payload.emoji", ".payload.value"
 _MOST_VOTES = 10_000
 SCORES = (
     "scores",
@@ -23,27 +23,57 @@ SCORES = (
 
 def scores(record: Record, wanted: str | None) -> Iterator[tuple[str, Any]]:
     """(name, value) of all scores of a trace; also of the column `wanted`, and of those of a usual name."""
-    for place in ("scores", "feedback_scores"):
-        yield from _listed_scores(parsed(record.get(place)))
-    yield from _assessments(parsed(record.get("assessments")))
-    for place in _FEEDBACK:
-        value = parsed(look_up(record, place))
-        if isinstance(value, (list, Mapping)):
-            yield from _feedback(value)
+    yield from _held(record)
     yield from _columns_of_feedback(record)
     for name in dict.fromkeys((*RATINGS, *([wanted] if wanted else []))):
-        value = look_up(record, name)
-        if value is MISSING or isinstance(value, Mapping):
-            continue
-        value = parsed(value)
-        for item in value if isinstance(value, list) else [value]:
-            if not isinstance(item, Mapping):
-                yield name, None if item == "" else item
+        yield from ((name, value) for value in _in_column(record, name))
+
+
+def values_of(record: Record, name: str) -> list[Any]:
+    """The values of one score of a trace."""
+    values = [value for found, value in _held(record) if found == name]
+    column = f"{_COLUMN}{name}{_VALUE}"
+    if name == REACTION or column in record:
+        values += [value for found, value in _columns_of_feedback(record) if found == name]
+    return values + _in_column(record, name)
+
+
+def _held(record: Record) -> Iterator[tuple[str, Any]]:
+    """Those in the columns that are for scores."""
+    for place in ("scores", "feedback_scores"):
+        if place in record:
+            yield from _listed_scores(parsed(record[place]))
+    if "assessments" in record:
+        yield from _assessments(parsed(record["assessments"]))
+    for place in ("feedback", "feedback_stats"):
+        if place in record:
+            yield from _feedback(parsed(record[place]))
+    if "summary" in record:
+        weave = _inside(record["summary"], "weave")
+        yield from _feedback(parsed(_inside(weave, "feedback")))
+    if _COLUMN[:-1] in record:
+        yield from _feedback(parsed(record[_COLUMN[:-1]]))
+
+
+def _inside(value: Any, name: str) -> Any:
+    """What an object, also one in JSON text, holds under that name."""
+    found = parsed(value)
+    return found.get(name) if isinstance(found, dict) else None
+
+
+def _in_column(record: Record, name: str) -> list[Any]:
+    """The ratings in a column of their own: one, or a list of them."""
+    value = look_up(record, name)
+    if value is MISSING or isinstance(value, dict):
+        return []
+    value = parsed(value)
+    found = value if isinstance(value, list) else [value]
+    return [None if item == "" else item for item in found if not isinstance(item, dict)]
 
 
 def is_feedback(column: str) -> bool:
     """Whether a column of Weave's table of calls holds an emoji, or the value of an annotation."""
-    return column.startswith(_COLUMN) and column.endswith((".payload.emoji", ".payload.value"))
+    return column.startswith(_COLUMN) and column.endswith((_EMOJI, _VALUE))
 
 
 def _columns_of_feedback(record: Record) -> Iterator[tuple[str, Any]]:
@@ -53,7 +83,7 @@ def _columns_of_feedback(record: Record) -> Iterator[tuple[str, Any]]:
         if name.endswith("emoji"):
             yield REACTION, _thumb(value)
         else:
-            kind = name.removeprefix(_COLUMN).removesuffix(".payload.value")
+            kind = name.removeprefix(_COLUMN).removesuffix(_VALUE)
             yield kind, None if value == "" else value
 
 
@@ -62,12 +92,12 @@ def _listed_scores(value: Any) -> Iterator[tuple[str, Any]]:
 
     A correction of Langfuse's is a better answer, and no rating of this one.
     """
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         for name, items in value.items():
             for item in items if isinstance(items, list) else [items]:
-                yield str(name), item.get("value") if isinstance(item, Mapping) else item
+                yield str(name), item.get("value") if isinstance(item, dict) else item
     for score in value if isinstance(value, list) else []:
-        if not isinstance(score, Mapping) or not isinstance(score.get("name"), str):
+        if not isinstance(score, dict) or not isinstance(score.get("name"), str):
             continue
         if score.get("dataType", score.get("data_type")) != "CORRECTION":
             yield score["name"], _score(score)
@@ -89,7 +119,7 @@ def _score(score: Mapping[str, Any]) -> Any:
 def _assessments(value: Any) -> Iterator[tuple[str, Any]]:
     """MLflow: what was found of the answer, but not what was overridden, nor what was expected."""
     for item in value if isinstance(value, list) else []:
-        if isinstance(item, Mapping) and isinstance(found := item.get("feedback"), Mapping):
+        if isinstance(item, dict) and isinstance(found := item.get("feedback"), dict):
             name = item.get("assessment_name", item.get("name"))
             if isinstance(name, str) and item.get("valid") is not False:
                 yield name, found.get("value")
@@ -100,26 +130,26 @@ def _feedback(value: Any) -> Iterator[tuple[str, Any]]:
 
     Others have a plain object, as {"thumb": "up", "comment": "..."}.
     """
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         for name, stats in value.items():
-            if isinstance(stats, Mapping) and "avg" in stats:
+            if isinstance(stats, dict) and "avg" in stats:
                 yield from ((str(name), item) for item in _counted(stats))
-            elif name in RATINGS and not isinstance(stats, (list, Mapping)):
+            elif name in RATINGS and not isinstance(stats, (list, dict)):
                 yield name, stats
     for item in value if isinstance(value, list) else []:
-        if not isinstance(item, Mapping):
+        if not isinstance(item, dict):
             continue
         payload = item.get("payload")
         if isinstance(item.get("key"), str):
             yield item["key"], item.get("value") if item.get("score") is None else item["score"]
-        elif isinstance(payload, Mapping):
+        elif isinstance(payload, dict):
             yield from _payload(str(item.get("feedback_type")), payload)
 
 
 def _counted(stats: Mapping[str, Any]) -> Iterator[Any]:
     """{"n", "avg", "values"}: the average of numbers; categories have none, but are counted in values."""
     values = stats.get("values")
-    if stats["avg"] is not None or not isinstance(values, Mapping) or not values:
+    if stats["avg"] is not None or not isinstance(values, dict) or not values:
         yield stats["avg"]
         return
     for name, count in values.items():
@@ -130,7 +160,7 @@ def _counted(stats: Mapping[str, Any]) -> Iterator[Any]:
 def _payload(kind: str, payload: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Notes say nothing of good and bad."""
     if kind.startswith("wandb.reaction"):
-        yield REACTION, _thumb(payload.get("detoned", payload.get("emoji")))
+        yield REACTION, _thumb(payload.get("detoned") or payload.get("emoji"))
     elif not kind.startswith("wandb.note"):
         found = next((payload[key] for key in ("value", "score", "output") if key in payload), None)
         if isinstance(found, (str, bool, int, float)):

@@ -13,21 +13,29 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from kto_tui.core.errors import UserError
-from kto_tui.data.formats.base import MISSING, Format, Record, look_up, unread
+from kto_tui.data.formats.base import Format, Record, unread
+from kto_tui.data.formats.before import put_before
 from kto_tui.data.formats.checks import require_assistant, require_text
 from kto_tui.data.formats.exports import chosen_rating
 from kto_tui.data.formats.messages import (
     assistant,
+    only_filled,
     split_answer,
     text_or_messages,
-    turns_before,
     user,
-    with_system,
 )
-from kto_tui.data.formats.names import HISTORIES, MESSAGE_KEYS, SETTINGS, SYSTEMS
+from kto_tui.data.formats.names import MESSAGE_KEYS, SETTINGS, SYSTEMS
 from kto_tui.data.formats.ratings import Judge, Judged, distinct
 from kto_tui.data.formats.tools import Tool, parsed, read_tools
-from kto_tui.data.formats.trace_scores import SCORES, is_feedback, scores
+from kto_tui.data.formats.trace_beside import BESIDE, column_of, find, is_request
+from kto_tui.data.formats.trace_encoded import (
+    are_quoted,
+    require_plain_answers,
+    require_plain_prompts,
+    unquoted,
+)
+from kto_tui.data.formats.trace_python import is_python
+from kto_tui.data.formats.trace_scores import SCORES, is_feedback, scores, values_of
 from kto_tui.data.formats.trace_texts import (
     answer_in,
     asked,
@@ -41,9 +49,12 @@ from kto_tui.data.formats.trace_texts import (
 from kto_tui.data.rows import Columns, Message, Row
 from kto_tui.data.wording import listed
 
-_BESIDE = (*SYSTEMS, *HISTORIES, "tools")  # Of a record, what belongs to its prompt.
 Tools = list[Tool] | None
 _INPUTS, _OUTPUTS = ("input", "inputs"), ("output", "outputs")
+_HEADS = frozenset((*_INPUTS, *_OUTPUTS))
+_FLAT = ("input.", "inputs.", "output.", "outputs.")
+# What objects of settings may hold that the model was told.
+_FOR_THE_MODEL = (*SYSTEMS, "system_instruction", "tools")
 # MLflow's, Helicone's and Phoenix's, which are no trace one without the other.
 _PAIRS = (
     ("request", "response"),
@@ -64,52 +75,51 @@ class Trace(Judged):
 
     expects = "a trace with input, output and a score"
 
-    def __init__(self, judge: Judge, prompt: str, answer: str) -> None:
+    def __init__(self, judge: Judge, prompt: str, answer: str, quoted: Container[str] = ()) -> None:
         super().__init__(f"trace export (score: {judge.column})", judge, uses=(prompt, answer))
-        self._prompt, self._answer = prompt, answer
+        self._prompt, self._answer, self._quoted = prompt, answer, quoted
 
     def _rows(self, record: Record, where: str) -> list[Row]:
         record = unflattened(record)
-        values = [value for name, value in scores(record, self._judge.column) if name == self._judge.column]
-        label = self._judge.majority(values, where)
+        label = self._judge.majority(values_of(record, self._judge.column), where)
         prompt, answer, tools = self._exchange(record, where)
         require_whole(prompt, self._prompt, where)
         require_whole(answer, self._answer, where)
-        require_text(answer, f'"{self._answer}"', where)
         return [Row(prompt, answer, label, where, tools)]
 
     def _exchange(self, record: Record, where: str) -> tuple[list[Message], list[Message], Tools]:
-        value, beside = self._cell(record, self._answer, "--completion-column", where)
+        whole = self._prompt == self._answer
+        value, beside = self._found(record, self._answer, "--completion-column", where, around=whole)
         output = text_or_messages(said(value, self._answer, where), self._answer, assistant, where)
-        if self._prompt == self._answer:
+        if whole:
             prompt, answer = split_answer(output, self._answer, where)
-            return with_system(prompt, beside, where), answer, read_tools(beside, where)
+            return self._begun(prompt, beside, where), answer, _tools(beside, where)
         require_assistant(output, self._answer, where)
-        given, holder = asked(
-            *self._cell(record, self._prompt, "--prompt-column", where), self._prompt, where
-        )
-        prompt = text_or_messages(given, self._prompt, user, where)
-        prompt = with_system([*turns_before(holder, where), *prompt], holder, where)
+        if len(output) > 1:
+            require_text(output[-1:], f'"{self._answer}"', where)
+        value, beside = self._found(record, self._prompt, "--prompt-column", where)
+        given, beside = asked(value, beside, self._prompt, where)
+        prompt = self._begun(text_or_messages(given, self._prompt, user, where), beside, where)
         prompt, answer = in_order(prompt, output, (self._prompt, self._answer), where)
-        return prompt, answer, read_tools({"tools": holder.get("tools") or holder.get("functions")}, where)
+        return prompt, answer, _tools(beside, where)
 
-    @staticmethod
-    def _cell(record: Record, name: str, option: str, where: str) -> tuple[Any, Record]:
-        """The value, and the object that it was found in; of the record what may belong to a prompt."""
-        beside = {key: record[key] for key in _BESIDE if record.get(key)}
-        if name in record:
-            return record[name], beside
-        head, dot, rest = name.partition(".")
-        holder = parsed(record.get(head)) if dot else None
-        for part in rest.split(".")[:-1] if dot else ():
-            holder = parsed(holder.get(part)) if isinstance(holder, Mapping) else None
-        last = rest.rpartition(".")[2]
-        if isinstance(holder, Mapping) and last in holder:
-            return holder[last], holder
-        value = look_up(record, name)
-        if value is MISSING:
+    def _found(
+        self, record: Record, name: str, option: str, where: str, *, around: bool = True
+    ) -> tuple[Any, Record]:
+        """The value, and what belongs to a prompt of the objects that it was found in."""
+        found = find(record, name, where, around=around)
+        if found is None:
             raise UserError(f'{where}: no "{name}"; found {listed(record)} (choose one with {option})')
-        return value, {}
+        return (unquoted(found[0]), found[1]) if name in self._quoted else found
+
+    def _begun(self, prompt: list[Message], beside: Record, where: str) -> list[Message]:
+        """The prompt with what was said before it."""
+        return put_before(prompt, beside, where) if beside else prompt
+
+
+def _tools(beside: Record, where: str) -> Tools:
+    name = only_filled(beside, ("tools", "functions"), where) if beside else None
+    return read_tools({"tools": beside[name]}, where) if name else None
 
 
 def recognize_traces(records: Sequence[Record], columns: Columns, source: str) -> Format | None:
@@ -125,14 +135,31 @@ def recognize_traces(records: Sequence[Record], columns: Columns, source: str) -
     found = chosen_rating(names, columns, source, any_name=False)
     if found is None and both in _PAIRS and not {"assessments", "scores"} & keys.keys():
         return None  # Columns of these names may be anything.
+    if found is None:
+        _require_read(whole, source)
     score = found or columns.label
     values = distinct(value for record in whole for name, value in scores(record, score) if name == score)
     given = columns.prompt if columns.prompt != "prompt" else prompt
     chosen = columns.completion if columns.completion != "completion" else answer
-    known = Trace(Judge.of(columns, score, values, source), given, chosen)
+    if columns.prompt != prompt and given == prompt:
+        require_plain_prompts(whole, prompt, chosen, source)
+    if columns.completion != answer and chosen == answer:
+        require_plain_answers(whole, answer, source)
+    quoted = [name for name in both if both == _PAIRS[0] and are_quoted(r.get(name) for r in whole)]
+    known = Trace(Judge.of(columns, score, values, source, names), given, chosen, quoted)
     known.settled = found is not None
     known.unread = _unread(whole, given, chosen, score)
     return known
+
+
+def _require_read(records: Sequence[Record], source: str) -> None:
+    """Refuse scores that nobody can read, rather than call their records unrated."""
+    for name in SCORES:
+        if any(is_python(record.get(name)) for record in records):
+            raise UserError(
+                f'{source}: "{name}" holds an object as Python prints it; expected JSON'
+                " (save the data set as .jsonl or .parquet)"
+            )
 
 
 def _columns(names: Container[str]) -> tuple[str, str] | None:
@@ -149,11 +176,12 @@ def _unread(records: Sequence[Record], prompt: str, answer: str, score: str) -> 
         name
         for record in records
         for name in (
-            *_parts(record, prompt, opened, prompt_in, _BESIDE, SETTINGS),
+            *_parts(record, prompt, opened, prompt_in, BESIDE, SETTINGS),
             *_parts(record, answer, unpacked, answer_in, (), _ABOUT_ANSWERS),
         )
     )
-    read = {*_BESIDE, *SCORES, score, prompt.partition(".")[0], answer.partition(".")[0]}
+    columns = (column_of(record, name) for record in records for name in (prompt, answer))
+    read = {*BESIDE, *SCORES, score, prompt, answer, *columns}
     rest = (name for name in unread(records, read) if not is_feedback(name))
     return (*beside, *rest)
 
@@ -167,32 +195,44 @@ def _parts(
     about: Container[str],
 ) -> Iterator[str]:
     """The keys of the object in a column that hold something and are not read."""
-    head, _, rest = column.partition(".")
+    head = column_of(record, column)
+    rest = column[len(head) + 1 :]
     value = parsed(record.get(head)) if rest else open_(record.get(head))
     if not isinstance(value, Mapping):
         return
+    named = rest if rest in value else rest.partition(".")[0]
     try:
-        chosen = rest.partition(".")[0] or ("content" if "role" in value else choose(value, column, ""))
+        chosen = named or ("content" if "role" in value else choose(value, column, ""))
     except UserError:
         return  # What cannot be chosen from is refused when the row is read.
-    known = (*MESSAGE_KEYS, "refusal") if chosen in ("content", None) else ()
+    known = [*MESSAGE_KEYS, "refusal"] if chosen in ("content", None) else []
+    known += ["text"] if value.get("object") == "response" else []  # Which is how to write it.
+    known += ["kwargs"] if chosen == "args" and not named else []
+    known += ["instructions"] if is_request(value) else []
     for name, item in value.items():
-        unused = name not in (chosen, *known) and name not in read and name not in about
+        unused = name not in (chosen, *known) and name not in read
         if unused and item not in (None, "", [], {}):
-            yield f"{head}.{name}"
+            if name not in about:
+                yield f"{head}.{name}"
+            elif isinstance(item, Mapping):
+                yield from (f"{head}.{name}.{key}" for key in _FOR_THE_MODEL if item.get(key))
 
 
 def unflattened(record: Record) -> Record:
     """A record of a table, whose columns are named inputs.question and the like, as a nested one."""
-    if not any(name.startswith(("input.", "inputs.", "output.", "outputs.")) for name in record):
+    for name in record:
+        if name.startswith(_FLAT):
+            break
+    else:
         return record
     whole: dict[str, Any] = {}
     for name, value in record.items():
         head, dot, rest = name.partition(".")
-        if not dot or head not in (*_INPUTS, *_OUTPUTS):
-            whole[name] = value
-        elif value not in (None, ""):
-            inner = whole.setdefault(head, {})
-            if isinstance(inner, dict):
+        if dot and head in _HEADS:
+            if value not in (None, "") and isinstance(inner := whole.setdefault(head, {}), dict):
                 inner[rest] = value
+        elif name not in whole:
+            whole[name] = dict(value) if name in _HEADS and isinstance(value, dict) else value
+        elif isinstance(value, dict):
+            whole[name] |= value
     return whole

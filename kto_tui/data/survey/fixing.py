@@ -1,7 +1,7 @@
 """A data set without what cannot be trained on, written anew. Nothing that is there is ever overwritten."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from kto_tui.data.survey.reading import DataSets, Reading
 from kto_tui.data.survey.repeats import find_repeats
 
 SUFFIX = ".jsonl"
-_encode = msgspec.json.Encoder(order="deterministic").encode
+_encode = msgspec.json.Encoder().encode  # Keys as they are: templates print tools and calls in their order.
 
 
 class Fixed(msgspec.Struct, kw_only=True):
@@ -76,8 +76,9 @@ def write_fixed(path: Path, data: DataSets, reading: Reading, max_length: int) -
     keep, left_out = _worth_keeping(reading, max_length)
     if not keep.any():
         raise UserError(f"--fix {printable(str(path))}: no row is left that could be written")
+    kinds: set[type] = set()
     try:
-        _write(path, _lines(data, reading.taken, keep))
+        _write(path, _lines(data, reading.taken, keep, kinds), kinds)
     except OSError as error:
         raise UserError(f"--fix {printable(str(path))}: it cannot be written: {error.strerror}") from error
     left_out |= reading.skipped
@@ -111,12 +112,13 @@ def _worth_keeping(reading: Reading, max_length: int) -> tuple[NDArray[np.bool_]
     return keep, left_out
 
 
-def _lines(data: DataSets, taken: bytearray, keep: NDArray[np.bool_]) -> Iterator[bytes]:
-    """The kept rows as lines of JSON."""
+def _lines(data: DataSets, taken: bytearray, keep: NDArray[np.bool_], kinds: set[type]) -> Iterator[bytes]:
+    """The kept rows as lines of JSON. Those of text and of messages are noted in `kinds`."""
     row = count = 0
     for one in data.rows():
         if count < len(taken) and taken[count]:
             if keep[row]:
+                kinds.add(type(one.prompt))
                 yield _line(one)
             row += 1
         count += 1
@@ -134,7 +136,7 @@ def _line(row: Row) -> bytes:
     return _encode(record) + b"\n"
 
 
-def _write(path: Path, lines: Iterable[bytes]) -> None:
+def _write(path: Path, lines: Iterable[bytes], kinds: Set[type]) -> None:
     """All of it or nothing: written beside its place, put there when it is on the disk and was read back."""
     beside = part_of(path, os.getpid())
     try:
@@ -142,13 +144,13 @@ def _write(path: Path, lines: Iterable[bytes]) -> None:
             file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())
-        _require_read_back(beside, path)
+        _require_read_back(beside, path, kinds)
         _put(beside, path)
     finally:
         beside.unlink(missing_ok=True)
 
 
-def _require_read_back(written: Path, path: Path) -> None:
+def _require_read_back(written: Path, path: Path, kinds: Set[type]) -> None:
     """Refuse a file that would be trained on in another way than what it was made of. Raises UserError."""
     number = 1
     try:
@@ -157,9 +159,11 @@ def _require_read_back(written: Path, path: Path) -> None:
         with written.open("rb") as lines:
             for number, line in enumerate(lines, 1):  # noqa: B007
                 if line != _line(next(rows)):
-                    raise UserError("it says something else than in the source")
+                    raise UserError("what was written is read in another way than the source")
     except (UserError, StopIteration) as error:
         said = str(error).removeprefix(str(written)).lstrip(":, ")
+        if len(kinds) > 1:
+            said = "text and conversations need a file each; run --fix on each data set alone"
         raise UserError(
             f"--fix {printable(str(path))}: nothing was written, since it could not be read back"
             f" (row {number}): {said}"

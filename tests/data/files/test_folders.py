@@ -9,6 +9,7 @@ import datasets
 import pyarrow as pa
 import pytest
 
+from kto_tui.data.files.names import is_held_out, is_plain_split
 from tests.data.files.writing import columnar, packed, places_of, records_of, refusal_of, written
 
 
@@ -47,6 +48,21 @@ def test_all_files_in_order(tmp_path: Path) -> None:
 def test_the_training_split(tmp_path: Path, names: tuple[str, ...], kept: list[str | int]) -> None:
     fill(tmp_path, *names)
     assert read(tmp_path) == [names[name] if isinstance(name, int) else name for name in kept]
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        *[
+            (name, True)
+            for name in ("test.csv", "a/validation-00000-of-00001.parquet", "dev/x.jsonl", "test_set.json")
+        ],
+        *[(name, False) for name in ("user-test-feedback.jsonl", "dev-team.jsonl", "test/eval-of-ann.csv")],
+    ],
+)
+def test_names_that_say_no_more_than_a_split(name: str, plain: bool) -> None:
+    assert is_held_out(name)
+    assert is_plain_split(name) is plain
 
 
 def test_a_folder_within_a_folder_of_tests(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Exports of Argilla and Label Studio."""
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,7 @@ import pytest
 
 from kto_tui.core.errors import UserError
 from kto_tui.data import Columns, check_rows
+from kto_tui.data.load import load_rows
 from tests.data.formats.reading import assistant, opened, read, refusal, user, written
 
 ANN, BOB, CAY = (f"3e760b76-e19a-480a-b436-a85812b98d{n}0" for n in (1, 2, 3))
@@ -199,6 +202,27 @@ def test_label_studio_side_by_side(tmp_path: Path) -> None:
         answers("x,y", {"b": "Cow.", "a": "Cod."})
 
 
+def test_sides_that_change_from_task_to_task(tmp_path: Path) -> None:
+    def compared(shown: str, side: str) -> dict[str, Any]:
+        value = {"selected": side}
+        result = {"from_name": "better", "to_name": shown, "type": "pairwise", "value": value}
+        beside = {"history": [["Hi", "Ho"]], "tools": [{"name": "f"}], "system": ""}
+        return task(result, data={"prompt": "Name a fish.", "a": "Cod.", "b": "Cow.", **beside})
+
+    shown = [("a,b", "left"), ("b,a", "left"), ("b, a", "right"), ("a,b", "right")]
+    source = opened(written(tmp_path, [compared(*each) for each in shown], "a.json"))
+    rows = list(source.rows())
+    assert [row.completion[0]["content"] for row in rows if row.label] == ["Cod.", "Cow.", "Cod.", "Cow."]  # type: ignore[index]
+    assert {str(row.tools) for row in rows} == {"[{'type': 'function', 'function': {'name': 'f'}}]"}
+    assert source.format.unread == ()
+    same = compared("a,b", "left")
+    same["data"] |= {"a": '[{"x": 1}]', "b": '[{"x": 1}]'}
+    equal = opened(written(tmp_path, [same], "c.json"))
+    assert (list(equal.rows()), equal.tied) == ([], 1)
+    odd = [*[compared("a,b", "left")] * 20, compared("a,c", "left")]
+    assert "row 21: compares a, c; expected a, b, as in the first tasks" in refusal(tmp_path, odd, "b.json")
+
+
 def test_label_studio_min(tmp_path: Path) -> None:
     flat = {
         "prompt": "Name a fish.",
@@ -239,3 +263,82 @@ def test_fields_that_are_not_read_are_known(tmp_path: Path) -> None:
     assert opened(written(tmp_path, [record])).format.unread == ("context",)
     data = {"prompt": "Name a fish.", "response": "Cod.", "context": "Sea."}
     assert opened(written(tmp_path, [task(choice("Good"), data=data)])).format.unread == ("context",)
+
+
+SIDE = {"system": "S", "tools": [{"name": "f", "parameters": {}}]}
+
+
+@pytest.mark.parametrize("kind", ["argilla", "flat", "studio", "min"])
+def test_tools_and_pictures_beside_a_prompt(tmp_path: Path, kind: str) -> None:
+    def record(**fields: Any) -> dict[str, Any]:
+        data = {"prompt": "Name a fish.", "response": "Cod.", **fields}
+        rated = {
+            "argilla": {"fields": data, "responses": {"good": [{"value": "yes", "user_id": ANN}]}},
+            "flat": {**data, "good.responses": ["yes"], "good.suggestion": None, "id": "1"},
+            "studio": task(choice("Good"), data=data),
+            "min": {**data, "good": "yes", "annotation_id": 1, "lead_time": 1.0},
+        }
+        return rated[kind]
+
+    label = "good" if kind == "min" else "label"
+    source = opened(written(tmp_path, [record(**SIDE, context="Sea.")]), label=label)
+    (row,) = source.rows()
+    assert (row.label, row.tools) == (True, [{"type": "function", "function": SIDE["tools"][0]}])
+    assert row.prompt == [{"role": "system", "content": "S"}, user("Name a fish.")]
+    assert source.format.unread == ("context",)
+    image = refusal(tmp_path, [record(image="https://a.b/c.png")], label=label)
+    assert '"image" holds more than text, and only text is trained on' in image
+
+
+def test_argilla_in_a_table(tmp_path: Path) -> None:
+    flat = {"prompt": "Name a fish.", "response": "Cod.", "good.responses": '["yes", "no", "no"]'}
+    states = {"good.responses.status": '["submitted", "submitted", "draft"]'}
+    deep = {"fields": json.dumps({"prompt": "Name a fish.", "response": "Cod."})}
+    voted = {"responses": json.dumps({"good": [{"value": "no", "user_id": ANN}]})}
+    column = {
+        "prompt": "q",
+        "response": "a",
+        "good": json.dumps([{"user_id": ANN, "value": "no", "status": "submitted"}]),
+    }
+    for number, record in enumerate((flat, {**deep, **voted}, column)):
+        _, rows = read(tmp_path, [record], f"{number}.csv")
+        assert [row.label for row in rows] == [False]
+    source = opened(written(tmp_path, [{**flat, **states}], "states.csv"))
+    assert (list(source.rows()), source.tied) == ([], 1)
+    printed = refusal(tmp_path, [{**flat, "good.responses": "['yes']"}], "printed.csv")
+    assert printed.endswith(
+        """"good.responses" is "['yes']"; expected a list (save the data set as .jsonl or .parquet)"""
+    )
+
+
+def test_a_rating_named_for_one_of_several_exports(tmp_path: Path) -> None:
+    """The others keep their own, or say what they have."""
+
+    def trace(name: str, value: int) -> dict[str, Any]:
+        return {"input": "q", "output": "a", "scores": {name: value}}
+
+    one = written(tmp_path, [trace("correct", 1), trace("correct", 0)], "a.jsonl")
+    own = written(tmp_path, [trace("user-feedback", 1), trace("user-feedback", 0)], "b.jsonl")
+    studio = written(tmp_path, [task(choice("Good"))], "c.json")
+    torn = written(tmp_path, [task(choice("Good"), choice("Bad", control="tone"))], "d.json")
+    rows = load_rows(f"{one},{own},{studio}", Columns(label="correct"))
+    assert [row.label for row in rows] == [True, False, True, False, True]
+    for path, told in (
+        (
+            f"{one},{torn}",
+            'd.json: no rating "correct"; found quality, tone (choose one with --label-column)',
+        ),
+        (own, 'b.jsonl: no column "correct"; found user-feedback (choose one with --label-column)'),
+        (torn, 'd.json: no rating "correct"; found quality, tone'),
+    ):
+        with pytest.raises(UserError, match=re.escape(told)):
+            list(load_rows(str(path), Columns(label="correct")))
+
+
+def test_a_named_score_that_few_have(tmp_path: Path) -> None:
+    quick = {"input": "q", "output": "a", "scores": {"fast": 1}}
+    both = {**quick, "scores": {"fast": 1, "correct": 0}}
+    source = opened(written(tmp_path, [quick, both]), label="correct")
+    assert ([row.label for row in source.rows()], source.unrated) == ([False], 1)
+    late = opened(written(tmp_path, [*[quick] * 30, both]), label="correct")
+    assert ([row.label for row in late.rows()], late.unrated) == ([False], 30)

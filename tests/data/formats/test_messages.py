@@ -97,6 +97,12 @@ def test_messages_as_json_text_in_a_table(tmp_path: Path) -> None:
     assert (rows[0].prompt, rows[0].completion) == ([user("Hi")], [assistant("Ho")])
 
 
+def test_roles_are_known_in_any_case(tmp_path: Path) -> None:
+    talk = [{"role": "User", "content": "Hi"}, {"role": "ASSISTANT", "content": "Ho"}]
+    _, rows = read(tmp_path, [{"messages": talk, "label": True, "tools": "null"}])
+    assert (rows[0].prompt, rows[0].completion, rows[0].tools) == ([user("Hi")], [assistant("Ho")], None)
+
+
 def test_roles_of_any_name_stay(tmp_path: Path) -> None:
     talk = [
         {"role": "developer", "content": "Be brief."},

@@ -57,14 +57,21 @@ def test_kto_en_demo(tmp_path: Path) -> None:
     assert (rows[0].prompt, rows[0].completion, rows[0].label) == (talk[:3], talk[3:], False)
 
 
-def test_system_among_the_messages_wins(tmp_path: Path) -> None:
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_a_system_prompt_stands_in_one_place(tmp_path: Path, role: str) -> None:
     talk = [
-        {"from": "system", "value": "inner"},
+        {"from": role, "value": "inner"},
         {"from": "human", "value": "Hi"},
         {"from": "gpt", "value": "Ho"},
     ]
-    _, rows = read(tmp_path, [{"conversations": talk, "system": "outer", "kto_tag": True}])
-    assert rows[0].prompt == [system("inner"), user("Hi")]
+    record = {"conversations": talk, "system": " inner", "kto_tag": True}
+    _, rows = read(tmp_path, [record])
+    assert rows[0].prompt == [{"role": role, "content": "inner"}, user("Hi")]
+    first = [{**record, "system": ""}] * 20
+    assert refusal(tmp_path, [*first, {**record, "system": "outer"}]) == (
+        'rated.jsonl, row 21: "system" is another system prompt than the one that the messages begin with,'
+        " and one of them is read; leave one out, or write them as one"
+    )
 
 
 def test_alpaca(tmp_path: Path) -> None:
@@ -196,6 +203,19 @@ def test_halos_rewards_need_a_threshold(tmp_path: Path) -> None:
     name, rows = read(tmp_path, items, "feedback.json", desirable_at_least=5)
     assert name == "HALOs feedback, rated by reward"
     assert [row.label for row in rows] == [True, False]
+
+
+def test_labels_of_halos_stay_beside_ratings_with_a_threshold(tmp_path: Path) -> None:
+    items = [
+        halos(label=good, reward=1.5 if good else -2.0, type="binary_feedback") for good in (True, False)
+    ]
+    feedback = written(tmp_path, items, "a.jsonl")
+    stars = written(tmp_path, [{"prompt": "a", "response": "b", "rating": n} for n in (1, 5)], "b.jsonl")
+    parts = open_dataset(f"{feedback},{stars}", Columns(desirable_at_least=4))
+    assert [[row.label for row in part.rows()] for part in parts] == [[True, False], [False, True]]
+    name, rows = read(tmp_path, items, desirable_at_least=2, label="reward")
+    assert name == "HALOs feedback, rated by reward"
+    assert [row.label for row in rows] == [False, False]
 
 
 @pytest.mark.parametrize(("label", "better"), [(1, "Cod."), (0, "Cow.")])

@@ -6,10 +6,20 @@ from typing import Any
 
 import pytest
 
-from tests.data.formats.reading import assistant, opened, read, refusal, system, user, written
+from tests.data.formats.reading import (
+    CHATS,
+    PAIR,
+    TEXT,
+    assistant,
+    opened,
+    read,
+    refusal,
+    system,
+    user,
+    written,
+)
 
 GOOD: dict[str, Any] = {"label": True}
-PAIR = {"chosen": "The a", "rejected": "The b"}
 
 
 @pytest.mark.parametrize("prompt", ["instruction", "question", "query"])
@@ -109,11 +119,6 @@ def test_a_system_prompt_beside_a_preference_belongs_to_it(tmp_path: Path, recor
     assert [row.prompt for row in rows] == [[{"role": "system", "content": "S"}, user("q")]] * 2
 
 
-TEXT: dict[str, Any] = {"prompt": "p", "completion": "c", "label": True}
-TALK: dict[str, Any] = {"messages": [user("p"), assistant("c")], "label": True}
-JSON_CHAT = json.dumps([assistant("x")])
-
-
 @pytest.mark.parametrize("names", [("system", "system_prompt"), ("history", "chat_history")])
 def test_two_columns_for_one_thing_are_refused_where_they_differ(
     tmp_path: Path, names: tuple[str, str]
@@ -128,85 +133,86 @@ def test_two_columns_for_one_thing_are_refused_where_they_differ(
         assert row.prompt == read(tmp_path, [{**TEXT, names[0]: one}])[1][0].prompt != [user("p")]
 
 
-def test_a_system_prompt_that_messages_overrule_is_known_to_be_unread(tmp_path: Path) -> None:
-    talk = {"messages": [system("inner"), *TALK["messages"]], "label": True}
-    assert opened(written(tmp_path, [{**talk, "system": "outer"}])).format.unread == ("system",)
-    assert opened(written(tmp_path, [{**talk, "system": "inner"}])).format.unread == ()
+@pytest.mark.parametrize("name", ["rated.jsonl", "rated.csv"])
+def test_an_input_beside_messages_is_not_read(tmp_path: Path, name: str) -> None:
+    source = opened(written(tmp_path, [{**CHATS["conversational"], "input": "x"}] * 3, name))
+    assert source.format.unread == ("input",)
+    assert [row.prompt for row in source.rows()] == [[user("p")]] * 3
 
 
-CHATS: dict[str, dict[str, Any]] = {
-    "conversational": {"prompt": [user("p")], "completion": [assistant("c")], "label": True},
-    "pair": {"prompt": [user("p")], "chosen": [assistant("c")], "rejected": [assistant("d")]},
-    "alpaca": {"instruction": "p", "output": "c", "kto_tag": True},
-    "question": {"question": "p", "completion": "c", "label": True},
-}
+TALKS = ([user("h"), assistant("i")], [["h", "i"]])
 
 
-@pytest.mark.parametrize("form", CHATS)
-def test_what_comes_late_belongs_to_a_conversation(tmp_path: Path, form: str) -> None:
-    tool = {"type": "function", "function": {"name": "f"}}
-    more = {"system_prompt": "S", "history": [["a", "b"]], "tools": [tool]}
-    _, rows = read(tmp_path, [*[CHATS[form]] * 20, {**CHATS[form], **more}])
-    assert rows[0].prompt == [user("p")]
-    assert rows[-1].prompt == [system("S"), user("a"), assistant("b"), user("p")]
-    assert rows[-1].tools == [tool]
+@pytest.mark.parametrize("history", TALKS)
+@pytest.mark.parametrize("before", [[], [system("S")]])
+@pytest.mark.parametrize(
+    "form", [{"messages": "asked", "response": "c"}, {"prompt": "asked", "completion": "c"}]
+)
+def test_a_history_is_read_once_and_behind_the_system_prompt(
+    tmp_path: Path, form: dict[str, Any], before: list[Any], history: Any
+) -> None:
+    (asks,) = (name for name, value in form.items() if value == "asked")
+    for asked in ([*before, user("q")], [*before, *TALKS[0], user("q")]):
+        record = {**form, asks: asked, "history": history, "label": True}
+        assert read(tmp_path, [record])[1][0].prompt == [*before, *TALKS[0], user("q")]
 
 
-def test_an_input_that_comes_late_is_joined_where_all_rows_are_chats(tmp_path: Path) -> None:
-    form = CHATS["question"]
-    _, rows = read(tmp_path, [*[form] * 20, {**form, "input": "x"}])
-    assert rows[-1].prompt == [user("p\nx")]
-    form = {**CHATS["alpaca"], "instruction": [user("p")]}
-    assert '"input" stands beside messages in "instruction"' in refusal(tmp_path, [{**form, "input": "x"}])
+@pytest.mark.parametrize("role", ["developer", "tool", "critic"])
+def test_an_answer_begins_with_the_model_or_with_the_prompt(tmp_path: Path, role: str) -> None:
+    whole = [{"role": role, "content": "d"}, user("p"), assistant("c")]
+    record = {**CHATS["conversational"], "completion": whole}
+    if role == "developer":
+        _, (row,) = read(tmp_path, [record])
+        assert (row.prompt, row.completion) == (whole[:2], whole[2:])
+    else:
+        assert f'begins with a message of role "{role}" that is not the prompt' in refusal(tmp_path, [record])
 
 
 @pytest.mark.parametrize(
-    ("form", "more", "said"),
+    "record",
     [
-        (TEXT, {"tools": [{"name": "f"}]}, '"tools" belongs to a conversation, and the first rows are text'),
-        (TEXT, {"chat_template_kwargs": {"a": 1}}, '"chat_template_kwargs" belongs to a conversation'),
-        (TEXT, {"images": ["x.png"]}, '"images" holds more than text'),
-        (TEXT, {"input": "x"}, '"input" belongs to a conversation, and the first rows have none; put a row'),
-        (CHATS["pair"], {"input": "x"}, '"input" belongs to'),
-        (TALK, {"history": [["a", "b"]]}, '"history" belongs to a conversation'),
+        {"system": "S", "input": {"messages": [system("T"), user("q")]}},
+        {"input": {"messages": [system("T"), user("q")], "system": "S"}},
+        {"input": {"messages": [user("q")], "tools": [{"name": "f"}]}, "tools": [{"name": "g"}]},
     ],
 )
-def test_what_comes_late_and_has_no_place_is_refused(
-    tmp_path: Path, form: dict[str, Any], more: dict[str, Any], said: str
+def test_two_system_prompts_or_tools_of_a_preference_are_refused(
+    tmp_path: Path, record: dict[str, Any]
 ) -> None:
-    empty = dict.fromkeys(more)
-    assert f"row 21: {said}" in refusal(tmp_path, [*[{**form, **empty}] * 20, {**form, **more}])
+    answers = {"preferred_output": [assistant("a")], "non_preferred_output": [assistant("b")]}
+    assert "leave one out" in refusal(tmp_path, [{**record, **answers}])
 
 
-def test_one_answer_that_looks_like_a_chat_is_text_among_text(tmp_path: Path) -> None:
-    chance = {**TEXT, "completion": JSON_CHAT}
-    name, rows = read(tmp_path, [chance, *[TEXT] * 25, chance])
-    assert name == "TRL unpaired, text"
-    assert [rows[0].completion, rows[-1].completion] == [JSON_CHAT, JSON_CHAT]
-    pair = {"prompt": "p", "chosen": "c", "rejected": "d"}
-    _, rows = read(tmp_path, [{**pair, "rejected": JSON_CHAT}, pair, pair])
-    assert (rows[1].prompt, rows[1].completion) == ("p", JSON_CHAT)
-    export = {"fields": {"prompt": "p", "response": "c"}, "responses": {"good": [{"value": "yes"}]}}
-    odd = {**export, "fields": {"prompt": "p", "response": JSON_CHAT}}
-    assert read(tmp_path, [export, odd, export])[1][1].completion == [assistant(JSON_CHAT)]
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("reasoning_details", [{"type": "reasoning.text", "text": "t"}]),
+        ("thinking_blocks", [{"thinking": "t"}]),
+        ("reasoning", {"content": "t"}),
+        ("weight", 1),
+    ],
+)
+def test_what_messages_hold_and_no_template_is_given_is_known(tmp_path: Path, key: str, value: Any) -> None:
+    talk = {"messages": [user("p"), {**assistant("c"), key: value}], "label": True}
+    assert opened(written(tmp_path, [talk])).format.unread == (f"messages[].{key}",)
+    asked = {"messages": [{**user("p"), key: value}]}
+    pair = {"input": asked, "preferred_output": [assistant("a")], "non_preferred_output": [assistant("b")]}
+    assert opened(written(tmp_path, [pair])).format.unread == (f"input[].{key}",)
 
 
-def test_answers_of_which_most_are_chats_are_all_chats_or_refused(tmp_path: Path) -> None:
-    chat = {**TEXT, "completion": JSON_CHAT}
-    _, rows = read(tmp_path, [*[chat] * 20, TEXT])
-    assert [rows[0].completion, rows[-1].completion] == [[assistant("x")], [assistant("c")]]
-    assert rows[-1].prompt == [user("p")]
-    assert refusal(tmp_path, [*[chat] * 15, *[TEXT] * 5]) == (
-        'rated.jsonl: "completion" holds messages as JSON text in 15 of the first 20 rows, and other text in'
-        " the rest; write all of them as messages, or none"
-    )
+def test_a_system_prompt_that_was_cut_short_is_refused(tmp_path: Path) -> None:
+    record = {**TEXT, "system": "[Be brief]"}
+    assert read(tmp_path, [record])[1][0].prompt[0] == system("[Be brief]")
+    record["system"] = '[{"type": "text", "text": "S'
+    assert '"system" is "[{' in refusal(tmp_path, [record])
 
 
-def test_a_prompt_that_is_a_chat_among_text_is_refused(tmp_path: Path) -> None:
-    late = {**TEXT, "prompt": json.dumps([user("p")])}
-    assert 'row 21: "prompt" holds messages as JSON text, and the first rows plain text' in refusal(
-        tmp_path, [*[TEXT] * 20, late]
-    )
+@pytest.mark.parametrize("turns", ["\n\nHuman: hi\n\nAssistant:", "Human: hi\nAssistant:"])
+def test_answers_that_repeat_the_turns_of_their_prompt_are_cut(tmp_path: Path, turns: str) -> None:
+    _, (row,) = read(tmp_path, [{"prompt": turns, "completion": f"{turns} a", "label": True}])
+    assert (row.prompt, row.completion) == (turns, " a")
+    _, rows = read(tmp_path, [{"prompt": turns, "chosen": f"{turns} a", "rejected": f"{turns} b"}])
+    assert [row.completion for row in rows] == [" a", " b"]
 
 
 @pytest.mark.parametrize(

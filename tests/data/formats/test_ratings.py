@@ -1,8 +1,11 @@
 """Thumbs and scales, in whatever form the answers are."""
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from kto_tui.core.errors import UserError
@@ -111,7 +114,7 @@ def test_one_of_several_ratings_must_be_chosen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "option"),
+    ("form", "told"),
     [
         ({"prompt": "a", "completion": "b"}, ""),
         ({"messages": [user("a"), assistant("b")]}, ""),
@@ -119,20 +122,23 @@ def test_one_of_several_ratings_must_be_chosen(tmp_path: Path) -> None:
         ({"instruction": "a", "output": "b", "kto_tag": True}, ""),
         ({"prompt": [user("a")], "output": [assistant("b")], "reward": 1, "type": "binary_feedback"}, ""),
         ({"question": "a", "answer": "b", "rating": 1}, ""),
-        ({"input": "a", "output": "b", "scores": {"user-feedback": 1}}, "unrated"),
-        ({"prompt": "a", "response": "b", "q.responses": ["yes"]}, "unrated"),
+        (
+            {"input": "a", "output": "b", "scores": {"user-feedback": 1}},
+            'no rating "grade"; found user-feedback, label',
+        ),
+        (
+            {"prompt": "a", "response": "b", "q.responses": ["yes"]},
+            'no rating "grade"; found q, verdict (choose one with --label-column)',
+        ),
     ],
 )
-def test_a_column_that_is_named_wins(tmp_path: Path, form: dict[str, Any], option: str) -> None:
+def test_a_column_that_is_named_wins(tmp_path: Path, form: dict[str, Any], told: str) -> None:
     records = [{**form, "label": True, "verdict": "bad"}]
     if "q.responses" in form:
         records[0]["verdict"] = [{"user_id": "ann", "value": "bad", "status": "submitted"}]
     _, rows = read(tmp_path, records, label="verdict")
     assert rows[0].label is False
-    if option:
-        assert read(tmp_path, records, label="grade")[1] == []
-    else:
-        assert 'no column "grade"; found ' in refusal(tmp_path, records, label="grade")
+    assert (told or 'no column "grade"; found ') in refusal(tmp_path, records, label="grade")
 
 
 def test_columns_may_be_nested(tmp_path: Path) -> None:
@@ -331,3 +337,46 @@ def test_a_record_that_lacks_its_rating(tmp_path: Path) -> None:
     for column, seen in (("label", [True]), ("kto_tag", [True]), ("grade", [])):
         with pytest.raises(UserError, match=f'row 3: no column "{column}"; found prompt'):
             Judge(column, None, seen).of_record({"prompt": "a"}, "row 3")
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
+def test_thumbs_up_and_down_beside_each_other(tmp_path: Path, name: str) -> None:
+    """Counts of both: nobody rated a row without any."""
+    counts: list[tuple[Any, Any]] = [(1, 0), (0, 1), (0, 0), (1, 1), ("", 1)]
+    records = [{"prompt": "a", "response": "b", "thumbs_up": up, "thumbs_down": down} for up, down in counts]
+    source = opened(written(tmp_path, records, name))
+    assert [row.label for row in source.rows()] == [True, False, False]
+    assert (source.unrated, source.tied) == (1, 1)
+
+
+def test_thumbs_down_are_read_from_columnar_files_too(tmp_path: Path) -> None:
+    table = pa.table(
+        {"prompt": ["a"] * 2, "completion": ["b"] * 2, "thumbs_up": [0, 0], "thumbs_down": [1, 0]}
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+    source = opened(tmp_path / "a.parquet")
+    assert ([row.label for row in source.rows()], source.unrated) == ([False], 1)
+
+
+def test_a_column_that_says_what_is_bad(tmp_path: Path) -> None:
+    records = [{"prompt": "a", "response": "b", "thumbs_down": value} for value in (0, 1)]
+    assert refusal(tmp_path, records, label="thumbs_down") == (
+        'rated.jsonl: a yes in "thumbs_down" says that the answer is bad; rate by a column that says what is'
+        " good, with the opposite values"
+    )
+
+
+def test_decimals_of_databases(tmp_path: Path) -> None:
+    for values, at_least in (([1, 0], None), (["4.50", "1.00"], 4)):
+        ratings = pa.array([Decimal(value) for value in values], pa.decimal128(5, 2))
+        table = pa.table({"prompt": ["a", "b"], "response": ["c", "d"], "rating": ratings})
+        pq.write_table(table, tmp_path / "a.parquet")
+        source = opened(tmp_path / "a.parquet", desirable_at_least=at_least)
+        assert [row.label for row in source.rows()] == [True, False]
+        assert source.format.at_odds() == ""
+
+
+def test_nothing_written_out_is_no_rating(tmp_path: Path) -> None:
+    source = opened(written(tmp_path, stars("5", "NaN", "n/a", "2,5"), "a.csv"), desirable_at_least=4)
+    assert ([row.label for row in source.rows()], source.unrated) == ([True, False], 2)
+    assert '"label" is "NaN"' in refusal(tmp_path, stars("1", "NaN", column="label"), "b.csv")

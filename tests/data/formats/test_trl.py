@@ -99,6 +99,23 @@ def test_orca_pairs_have_a_system_prompt(tmp_path: Path) -> None:
     [
         ({"chosen": "Blue.", "rejected": "Green."}, '"chosen" and "rejected" do not begin alike'),
         ({"chosen": [SKY, BLUE], "rejected": [user("Hm?"), GREEN]}, "do not begin alike"),
+        (
+            {"chosen": [system("S"), SKY, BLUE], "rejected": [system("S"), user("Hm?"), GREEN]},
+            '"chosen" and "rejected" do not begin alike, and differ in a message of role "user"',
+        ),
+        ({"chosen": [BLUE, SKY, BLUE], "rejected": [BLUE, user("Hm?"), GREEN]}, "do not begin alike"),
+        (
+            {
+                "prompt": [system("A"), SKY],
+                "chosen": [system("B"), SKY, BLUE],
+                "rejected": [system("B"), SKY, GREEN],
+            },
+            'begin with is not that of "prompt"',
+        ),
+        (
+            {"prompt": "a", "chosen": "b", "rejected": ["c", "d"]},
+            '"rejected" is a list of text; expected one text',
+        ),
         ({"prompt": "a", "chosen": "b", "rejected": ""}, '"rejected" is empty'),
         ({"prompt": "a", "chosen": "b", "rejected": None}, '"rejected" is null; expected text'),
         ({"prompt": [SKY], "chosen": [BLUE], "rejected": [SKY]}, 'the last message of "rejected" is of role'),
@@ -192,6 +209,8 @@ def test_a_prompt_that_is_named_wins_over_the_conversations(tmp_path: Path) -> N
     brief = system("Be brief.")
     record = {"mine": "Which?", "chosen": [brief, SKY, BLUE], "rejected": [brief, SKY, GREEN]}
     assert both(read(tmp_path, [record], prompt="mine")[1])[0] == [brief, user("Which?")]
+    record["mine"] = [system("Be long."), user("Which?")]
+    assert "begin with another system prompt than" in refusal(tmp_path, [record], prompt="mine")
 
 
 @pytest.mark.parametrize("name", ["rated.jsonl", "rated.csv"])
@@ -294,8 +313,11 @@ def test_one_answer_holds_the_whole_conversation(tmp_path: Path, prompt: Any, be
     for chosen, rejected in (([*begun, BLUE], [GREEN]), ([BLUE], [*begun, GREEN])):
         _, rows = read(tmp_path, [{**prompt, "chosen": chosen, "rejected": rejected}])
         assert both(rows) == (begun, [BLUE], [GREEN])
-    _, rows = read(tmp_path, [{"prompt": "x", "chosen": "It is blue.", "rejected": [*begun, GREEN]}])
-    assert both(rows) == (begun, [BLUE], [GREEN])
+    record = {"prompt": SKY["content"], "chosen": "It is blue.", "rejected": [*begun, GREEN]}
+    assert both(read(tmp_path, [record])[1]) == (begun, [BLUE], [GREEN])
+    assert '"prompt" is "x", which is not in the conversation beside it' in refusal(
+        tmp_path, [{**record, "prompt": "x"}]
+    )
 
 
 def test_where_an_answer_of_several_messages_begins_is_not_guessed(tmp_path: Path) -> None:

@@ -87,7 +87,10 @@ def test_bad_rows_are_counted_and_the_first_of_each_reason_told(tmp_path: Path) 
 
 TEXT = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=5)
 # As people write them: with nulls that say something, and with keys that others lack.
-VALUES = st.dictionaries(st.sampled_from("abc"), st.none() | TEXT).map(lambda held: {"always": "x", **held})
+# Their order is that of what is trained on.
+VALUES = st.dictionaries(st.sampled_from("abz"), st.none() | TEXT).map(
+    lambda held: {"z": "", "always": "x", **held}
+)
 
 
 def talks(tool: Any, arguments: Any) -> dict[str, list[Any]]:
@@ -115,8 +118,12 @@ def talks(tool: Any, arguments: Any) -> dict[str, list[Any]]:
     }
 
 
-def contents(path: Path) -> list[Any]:
-    return [(row.prompt, row.completion, row.label, row.tools) for row in load_rows(str(path), Columns())]
+def contents(path: Path) -> list[str]:
+    """The rows as templates print them: keys in the order of the file."""
+    return [
+        json.dumps((row.prompt, row.completion, row.label, row.tools))
+        for row in load_rows(str(path), Columns())
+    ]
 
 
 @pytest.mark.parametrize("kind", ["json", "jsonl", "parquet", "arrow"])
@@ -136,8 +143,34 @@ def test_a_fixed_file_trains_as_its_source(kind: str, tools: list[Any], argument
 
 def test_nulls_that_were_written_are_trained_on(tmp_path: Path) -> None:
     for name, records in talks({"default": None}, {"given": None}).items():
-        rows = str(contents(write(tmp_path / f"{name}.jsonl", records)))
-        assert ("'default': None" in rows, "'given': None" in rows) == (True, True), name
+        rows = " ".join(contents(write(tmp_path / f"{name}.jsonl", records)))
+        assert ('"default": null' in rows, '"given": null' in rows) == (True, True), name
+
+
+def test_text_and_conversations_need_a_file_each(tmp_path: Path) -> None:
+    talk = [
+        {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "label": True}
+    ]
+    text, talks = write(tmp_path / "a.jsonl", [rated("r", "a", False)]), write(tmp_path / "b.jsonl", talk)
+    checked = run(f"{talks},{text}", fix=tmp_path / "c.jsonl")
+    assert checked.not_written.endswith(
+        "text and conversations need a file each; run --fix on each data set alone"
+    )
+
+
+def test_files_of_a_folder_that_are_left_out_are_told(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("jan", "test"):
+        write(folder / f"{name}.jsonl", [rated("q", "a"), rated("r", "b", False)])
+    told = [f for f in run(folder).reports["train"].findings if f.kind == "files_left_out"]
+    assert [(f.severity, f.message) for f in told] == [
+        ("info", f"{folder}: test.jsonl is not read, as test or validation data by its name")
+    ]
+    write(folder / "dev-team.jsonl", [])
+    told = [f for f in run(folder).reports["train"].findings if f.kind == "files_left_out"]
+    assert [f.severity for f in told] == ["warning"]
+    assert "dev-team.jsonl, test.jsonl are not read" in told[0].message
 
 
 def test_each_row_once_whatever_the_weight(tmp_path: Path) -> None:
