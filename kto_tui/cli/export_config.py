@@ -13,6 +13,7 @@ from kto_tui.core.errors import UserError, printable
 from kto_tui.core.events import DataReady, ModelLoaded
 from kto_tui.core.neighbours.to_trl import Known, TrlRun, to_trl
 from kto_tui.core.resolve import recorded_settings
+from kto_tui.models.adapter import begun_with, trained_on
 from kto_tui.models.kept import kept_in
 from kto_tui.run.journal import read_journal
 
@@ -26,7 +27,9 @@ def export_config(options: Mapping[str, Any]) -> int:
             raise UserError(f"RUN_DIR and --{other}: give a run, or settings as options")
         run = to_trl(*_of_run(RunDirectory.at(options["run_dir"])))
     else:
-        run = to_trl(settings_of(asked))
+        config = settings_of(asked)
+        adapter = trained_on(config)
+        run = to_trl(begun_with(config), Known(below=adapter.base if adapter else None))
     sys.stdout.write(_script(run))
     return 0
 
@@ -43,6 +46,7 @@ def _of_run(directory: RunDirectory) -> tuple[RunConfig, Known]:
     known = Known(
         base=str(directory.base_model) if directory.base_model.is_dir() else None,
         below=kept.base if kept else None,
+        revision=kept.revision if kept else None,
     )
     for event in events:
         if isinstance(event, DataReady):

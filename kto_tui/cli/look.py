@@ -30,11 +30,11 @@ def list_runs(root: str) -> int:
 
 def show_plan(options: Mapping[str, Any]) -> int:
     """Print what would run, and what memory it takes. Starts and makes nothing."""
-    from kto_tui.cli.planning import memory_report
+    from kto_tui.cli.planning import given_settings_of, memory_report
     from kto_tui.report.plan import format_plan
 
     asked = {name: value for name, value in options.items() if name not in ("gpu", "vram")}
-    request = check(settings_of(asked), planned=True)
+    request = check(settings_of(asked), given_settings_of(asked), planned=True)
     config, memory = memory_report(request.config, request.data, options)
     sys.stdout.write(format_plan(config, request.data, request.evaluation, memory))
     return 0

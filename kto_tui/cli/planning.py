@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kto_tui.cli.request import with_model
 from kto_tui.core.config import RunConfig
 from kto_tui.core.counts import Counts
 from kto_tui.core.directory import RunDirectory
 from kto_tui.core.errors import UserError, printable
-from kto_tui.core.resolve import read_settings, recorded_settings
+from kto_tui.core.resolve import given_settings, read_settings, recorded_settings
 from kto_tui.core.setting import AUTO_BATCH
 from kto_tui.models.adapter import trained_on
-from kto_tui.models.check import check_model
 from kto_tui.models.configuration import NoConfig, model_config
 from kto_tui.models.counting import tokens_a_byte
 from kto_tui.models.kept import kept_beginning, model_at_hand
@@ -73,6 +73,12 @@ def named_settings(options: Mapping[str, Any]) -> set[str]:
     if "config" in options:
         named |= set(read_settings(Path(options["config"])))
     return named
+
+
+def given_settings_of(options: Mapping[str, Any]) -> set[str]:
+    """The same without what a neighbour's file leaves to its program. Raises UserError."""
+    own = given_settings(Path(options["config"])) if "config" in options else set()
+    return own | set(options)
 
 
 def _fixed(config: RunConfig, named: Collection[str]) -> Collection[str]:
@@ -187,9 +193,8 @@ def memory_report(
 
 def start_lacks(config: RunConfig) -> UserError | None:
     """Why no run could begin with the model as it lies here and on the hub; None where one could."""
-    assert config.model is not None
     try:
-        check_model(config.model, config.model_revision)
+        with_model(config)
     except UserError as error:
         return error
     return None

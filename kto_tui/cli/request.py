@@ -80,7 +80,9 @@ def check(config: RunConfig, named: Collection[str] = (), *, planned: bool = Fal
     if not planned:
         config = with_model(config)
     if not config.resume_from_checkpoint:
-        config = begun_with(config, named)
+        began, config = config, begun_with(config, named)
+        if "lora_target_modules" in named and config.lora_target_modules != began.lora_target_modules:
+            warn(f"the adapter in --model is trained on as it is, on {config.lora_target_modules}")
     return Request(config, data, evaluation)
 
 

@@ -48,10 +48,10 @@ def start(options: Mapping[str, Any]) -> int:
 
 def _checked(config: RunConfig, options: Mapping[str, Any]) -> RunConfig:
     """The settings that will run, with a micro-batch that fits. Raises UserError."""
-    from kto_tui.cli.planning import fit_request, lengths_of, named_settings
+    from kto_tui.cli.planning import fit_request, given_settings_of, lengths_of, named_settings
 
     named = named_settings(options)
-    request = check(config, named)
+    request = check(config, given_settings_of(options))
     fitting, notes = fit_request(request.config, named, lengths_of(request.data, request.config))
     for note in notes:
         warn(note)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def check_adapter(checkpoint: Path, config: RunConfig) -> None:
     model = adapter.get("base_model_name_or_path")
     named_then = _model_of_run(checkpoint)
     if named_then is not None:
-        model = named_then  # The adapter may name the base below the one that the run began with.
+        model = named_then  # The adapter names the base below the one that the run began with.
     if not same_source(model, config.model):
         named = str(model)[:200]
         raise UserError(
@@ -40,12 +41,14 @@ def check_adapter(checkpoint: Path, config: RunConfig) -> None:
 
 
 def _model_of_run(checkpoint: Path) -> str | None:
-    """The --model that a checkpoint's own settings name; None where it has none that can be read."""
+    """The --model that the checkpoint's own settings name, where its run began with an adapter; else None."""
     try:
+        base = str(json.loads((checkpoint / "accumulators.json").read_text(encoding="utf-8"))["base"])
         model = read_settings(RunDirectory(checkpoint).settings).get("model")
-    except UserError:  # Said by whoever compares the settings.
-        return None
-    return str(model) if model else None
+    except (UserError, OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None  # Said by whoever reads these for what is in them.
+    begun = re.search(r" [0-9a-f]{64}\Z", base)
+    return str(model) if model and begun else None
 
 
 def _require_same(checkpoint: Path, name: str, saved: object, wanted: int) -> None:

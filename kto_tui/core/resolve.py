@@ -59,6 +59,15 @@ def read_settings(path: Path) -> dict[str, Any]:
     return _read(path)[0]
 
 
+def given_settings(path: Path) -> set[str]:
+    """The settings that a file itself gives a value, and not only the program whose file it is.
+
+    Raises UserError.
+    """
+    found, understood = _read(path)
+    return set(found) - (understood.assumed if understood else frozenset())
+
+
 def settings_notes(path: Path) -> tuple[str, ...]:
     """What the user is to know of how a settings file was read: nothing for one of ours. Raises UserError."""
     understood = _read(path)[1]

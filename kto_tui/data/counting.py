@@ -8,7 +8,7 @@ from kto_tui.core.counts import Counts, Sample
 from kto_tui.data.rows import Message, Row, Text
 
 _SAMPLES = 16
-_LONGEST_SAMPLE = 1 << 20  # No context is longer than so many characters.
+_LONGEST_SAMPLE = 1 << 16  # Characters that tell how many tokens come to a byte.
 
 
 def count_rows(rows: Iterable[Row]) -> Counts:
@@ -31,8 +31,8 @@ def count_rows(rows: Iterable[Row]) -> Counts:
 
 
 def _sample(row: Row) -> Sample:
-    prompt, answer = (_plain(text)[:_LONGEST_SAMPLE] for text in (row.prompt, row.completion))
-    return Sample(_tools(row) + prompt, answer)
+    prompt, answer = _tools(row) + _plain(row.prompt), _plain(row.completion)
+    return Sample(prompt[:_LONGEST_SAMPLE], answer[:_LONGEST_SAMPLE])
 
 
 def _bytes(text: Text) -> int:

@@ -13,12 +13,11 @@ from typing import Any
 import msgspec
 
 from kto_tui.core.compatibility import ADAPTER_CONFIG
-from kto_tui.core.config import TINY_MODEL, RunConfig
+from kto_tui.core.config import ALL_LINEAR, TINY_MODEL, RunConfig
 from kto_tui.core.errors import UserError, printable
-from kto_tui.models.folder import adapted_base, gguf_file, read_json
+from kto_tui.models.folder import ADAPTER_WEIGHTS, adapted_base, gguf_file, read_json
 from kto_tui.models.kept import base_is_kept
 
-WEIGHTS = "adapter_model.safetensors"
 # Ways of beginning that leave the base as it is; the others move a part of its weights into the adapter.
 _PLAIN_BEGINNINGS = (True, False, None, "gaussian", "orthogonal")
 _LORA = re.compile(r"\.lora_(A\.weight|B\.weight|B\.bias|magnitude_vector(\.weight)?)\Z")
@@ -52,7 +51,7 @@ def trainable_adapter(folder: Path) -> Adapter | None:
         return None
     settings = read_json(folder / ADAPTER_CONFIG)
     rank, alpha = _whole(settings.get("r")), _whole(settings.get("lora_alpha"))
-    shapes = _shapes(folder / WEIGHTS)
+    shapes = _shapes(folder / ADAPTER_WEIGHTS)
     if not rank or not alpha or not shapes:
         return None
     if not _is_plain(settings) or not all(map(_is_lora, shapes)):
@@ -78,13 +77,14 @@ def begun_with(config: RunConfig, named: Collection[str] = ()) -> RunConfig:
 
     `named`: the settings that the user gave a value. Raises UserError where such a one is another than the
     adapter's: its rank and layers are what they are, and another alpha would have it count for more or less.
+    all-linear asks for no layer in particular.
     """
     if (adapter := trained_on(config)) is None:
         return config
     own = {"lora_rank": adapter.rank, "lora_alpha": adapter.alpha}
     for name, made in (*own.items(), ("lora_target_modules", adapter.targets)):
         given = getattr(config, name)
-        if name in named and _parts(given) != _parts(made):
+        if name in named and given != ALL_LINEAR and _parts(given) != _parts(made):
             option = f"--{name.replace('_', '-')}"
             raise UserError(
                 f"{option} {given}: the adapter in {printable(str(adapter.folder))} was made with "

@@ -30,10 +30,11 @@ def tokens_a_byte(model: str, revision: str | None, samples: Iterable[Sample]) -
 
     try:
         tokenizer = Tokenizer.from_file(str(file))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        found = tokenizer.encode_batch(texts, add_special_tokens=False)
     except Exception:  # noqa: BLE001  The library has no narrower one; it is told when the model is loaded.
         return None
-    tokenizer.no_truncation()
-    found = tokenizer.encode_batch(texts, add_special_tokens=False)
     return max(len(each) / len(text.encode()) for each, text in zip(found, texts, strict=True) if text)
 
 

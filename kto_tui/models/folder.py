@@ -17,7 +17,7 @@ MARKER = KEPT
 _GGUF_MAGIC = b"GGUF"
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "*.tiktoken")
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-_ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 def check_folder(folder: Path) -> None:
@@ -92,8 +92,8 @@ def adapted_base(folder: Path) -> str | None:
     if adapter.get("peft_type") != "LORA":
         kind = shown(adapter.get("peft_type"))
         raise UserError(f"--model {name} holds an adapter of kind {kind}; expected LORA, or a whole model")
-    if not any((folder / weights).is_file() for weights in _ADAPTER_WEIGHTS):
-        raise UserError(f"--model {name} holds an adapter without {_ADAPTER_WEIGHTS[0]}; copy it there")
+    if not any((folder / weights).is_file() for weights in (ADAPTER_WEIGHTS, "adapter_model.bin")):
+        raise UserError(f"--model {name} holds an adapter without {ADAPTER_WEIGHTS}; copy it there")
     return base
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from kto_tui.core.compatibility import same_source
 from kto_tui.core.config import RunConfig
 from kto_tui.core.directory import RunDirectory
-from kto_tui.models.folder import MARKER, missing_part, read_json
+from kto_tui.models.folder import ADAPTER_WEIGHTS, MARKER, missing_part, read_json
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ def kept_beginning(config: RunConfig) -> Kept | None:
 def kept_in(folder: Path, model: str | None) -> Kept | None:
     """The adapter in a folder; None where that holds none, or another one than `model`."""
     marker = read_json(folder / MARKER)
-    if "base" not in marker or not same_source(marker.get("model"), model):
+    whole = "base" in marker and (folder / ADAPTER_WEIGHTS).is_file()
+    if not whole or not same_source(marker.get("model"), model):
         return None
     revision = marker.get("revision")
     return Kept(folder, str(marker["base"]), str(revision) if revision else None)

@@ -5,10 +5,9 @@ import json
 from pathlib import Path
 
 from kto_tui.core.directory import MERGED_MARKER
-from kto_tui.models.folder import missing_part, read_json
+from kto_tui.models.folder import ADAPTER_WEIGHTS, missing_part, read_json
 
 MARKER = MERGED_MARKER
-_WEIGHTS = "adapter_model.safetensors"
 
 
 def mark_merged(folder: Path, adapter: Path, model: str | None, dtype: str) -> None:
@@ -27,5 +26,5 @@ def merged_dtype(folder: Path, adapter: Path, model: str | None) -> str | None:
 
 
 def _digest(adapter: Path) -> str:
-    with (adapter / _WEIGHTS).open("rb") as file:
+    with (adapter / ADAPTER_WEIGHTS).open("rb") as file:
         return hashlib.file_digest(file, hashlib.sha256).hexdigest()

@@ -167,7 +167,7 @@ def _adapter(path: Path, notes: tuple[str, ...] = ()) -> Trained:
     if not (path / WEIGHTS).is_file():
         raise UserError(f"{name}: found no {WEIGHTS}; expected what a run of kto-tui saves")
     run = RunDirectory(path.resolve().parent)
-    home = run if run.holds_run() else None
+    home = run if run.settings.is_file() else None
     alive = home is not None and is_alive(home)
     if alive and not notes:
         notes = (f"the run is alive: {_SHARED}",)

@@ -11,19 +11,19 @@ from pathlib import Path
 
 import msgspec
 
-from kto_tui.core.compatibility import ADAPTER_CONFIG
+from kto_tui.core.compatibility import ADAPTER_CONFIG, same_source
 from kto_tui.core.config import RunConfig
 from kto_tui.core.directory import RunDirectory
 from kto_tui.core.errors import UserError, printable
-from kto_tui.models.adapter import WEIGHTS, Adapter, trained_on
-from kto_tui.models.folder import MARKER, adapted_revision, kept_base, read_json
+from kto_tui.models.adapter import Adapter, trained_on
+from kto_tui.models.folder import ADAPTER_WEIGHTS, MARKER, adapted_revision, kept_base, read_json
 from kto_tui.models.kept import Kept, kept_beginning, kept_in
 from kto_tui.training.copying import copy_folder, into_run, mark
 from kto_tui.training.resumed import accumulators
 
 # Settings, weights, and whatever a tokenizer is read from; not the optimizer of a checkpoint.
 _KEPT = (
-    *(ADAPTER_CONFIG, WEIGHTS, "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json"),
+    *(ADAPTER_CONFIG, ADAPTER_WEIGHTS, "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json"),
     *("added_tokens.json", "chat_template*", "*.tiktoken"),
 )
 
@@ -36,16 +36,18 @@ class Beginning:
     adapter: Path | None = None
 
 
-def beginning_of(config: RunConfig, *, keeps: bool = True) -> Beginning:
+def beginning_of(config: RunConfig, trained: Path | None = None) -> Beginning:
     """What `config.model` comes to.
 
-    `keeps`: the run takes a copy of the adapter, and of a base that only the adapter's run has. Raises
-    UserError.
+    A run that is to be trained takes a copy of the adapter, and of a base that only the adapter's run has.
+    `trained`: the folder of what was trained already, of which no copy is needed. Raises UserError.
     """
     assert config.output_dir is not None
     own = RunDirectory.at(config.output_dir).reference_adapter
-    kept = kept_beginning(config)
+    kept, keeps = kept_beginning(config), trained is None
     if kept is None:
+        if trained is not None and _is_of(trained, config):
+            return Beginning(config)
         if (adapter := trained_on(config)) is None:
             return Beginning(config)
         kept = _keep(config, adapter) if keeps else _as_it_lies(adapter)
@@ -54,10 +56,9 @@ def beginning_of(config: RunConfig, *, keeps: bool = True) -> Beginning:
     return Beginning(_on(kept, config), own if keeps else kept.folder)
 
 
-def on_base(config: RunConfig) -> RunConfig:
-    """The settings, with the name of the base in place of an adapter that the run has kept."""
-    kept = kept_beginning(config)
-    return _on(kept, config) if kept else config
+def on_base(config: RunConfig, trained: Path) -> RunConfig:
+    """The settings, with the name of the base in place of an adapter that the run began with."""
+    return beginning_of(config, trained).config
 
 
 def pin(adapter: Path, revision: str | None) -> None:
@@ -70,9 +71,14 @@ def pin(adapter: Path, revision: str | None) -> None:
 def adapter_digest(adapter: Path) -> str:
     """64 hex digits that stand for what an adapter computes."""
     digest = hashlib.sha256((adapter / ADAPTER_CONFIG).read_bytes())
-    with (adapter / WEIGHTS).open("rb") as file:
+    with (adapter / ADAPTER_WEIGHTS).open("rb") as file:
         digest.update(hashlib.file_digest(file, hashlib.sha256).digest())
     return digest.hexdigest()
+
+
+def _is_of(trained: Path, config: RunConfig) -> bool:
+    """Whether an adapter is one of `config.model` itself, be that an adapter too, and not begun with it."""
+    return same_source(read_json(trained / ADAPTER_CONFIG).get("base_model_name_or_path"), config.model)
 
 
 def _on(kept: Kept, config: RunConfig) -> RunConfig:

@@ -63,8 +63,8 @@ def require_same(resumed: Path, config: RunConfig, identity: Mapping[str, str | 
     )
     words = {
         "data": f"the rows of {config.dataset}{template} are not those that it was trained on",
-        "base": f"what {config.model} holds, or how it is stored, is not what it was trained on"
-        + (", whose commit --model-revision can name" if hub_id(config.model) else ""),
+        "base": f"what {config.model} (or the run's own copy) holds, or how it is stored, is not what it was"
+        " trained on" + (", whose commit --model-revision can name" if hub_id(config.model) else ""),
         "evaluation_data": "the rows of "
         f"{config.eval_dataset or f'--eval-fraction {config.eval_fraction}'} are not those that it was "
         "evaluated on, and --early-stopping-patience goes by them",

@@ -13,6 +13,7 @@ from typing import Any
 
 from kto_tui.core.config import RunConfig
 from kto_tui.core.errors import UserError
+from kto_tui.models.folder import read_json
 from kto_tui.training.after.base import settings_in_place
 from kto_tui.training.after.gguf import convert, find_converter
 from kto_tui.training.after.logged import log_history, resolved_settings
@@ -32,10 +33,10 @@ def export(pipe: Pipe, request: dict[str, Any]) -> None:
     """All that was asked for. What could fail early is asked before weights are loaded. Raises UserError."""
     with settings_in_place(pipe, request["config"]) as given:
         prepare_environment()
-        config = on_base(given)
+        adapter = Path(request["adapter"])
+        config = on_base(given, adapter)
         converter = find_converter(request["gguf"]) if request.get("gguf") else None
         repo, public = request.get("repo"), bool(request.get("public"))
-        adapter = Path(request["adapter"])
         if repo:
             if not request.get("to"):
                 require_public_base(config)
@@ -43,6 +44,7 @@ def export(pipe: Pipe, request: dict[str, Any]) -> None:
         used = dict(request.get("used") or {})
         if given.model != config.model:
             used["began with"] = f"the adapter {public_name(given.model)}"
+        used["revision of the base"] = config.model_revision
         training = _training(config, adapter, used)
         if not request.get("to"):
             publish_adapter(pipe, config, adapter, training, str(repo), public=public)
@@ -77,7 +79,9 @@ def _training(config: RunConfig, adapter: Path, used: Mapping[str, object]) -> s
     if told:
         return told
     logs = log_history(adapter)
-    step = max((int(entry["step"]) for entry in logs if isinstance(entry.get("step"), int)), default=0)
+    step = read_json(adapter / "trainer_state.json").get("global_step")
+    if not isinstance(step, int):
+        step = max((int(entry["step"]) for entry in logs if isinstance(entry.get("step"), int)), default=0)
     return training_sections(config, step=step, logs=logs, used={**resolved_settings(adapter), **used})
 
 

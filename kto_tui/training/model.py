@@ -73,7 +73,7 @@ def load_base(
     Raises UserError when the model cannot be had, is none that can be trained here, or has not the layers or
     the chat template that `config` names.
     """
-    given, beginning = config, beginning_of(config, keeps=for_adapter is None)
+    given, beginning = config, beginning_of(config, for_adapter)
     config, adapter = beginning.config, beginning.adapter
     assert config.model is not None
     source = _source(given, beginning, report)

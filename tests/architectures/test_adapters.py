@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -20,11 +21,13 @@ from kto_tui.core.errors import UserError
 from kto_tui.core.events import Evaluated, ModelLoaded, RunEnded, StepLogged
 from kto_tui.models.adapter import begun_with, trainable_adapter
 from kto_tui.models.check import check_model
+from kto_tui.run.trained import held_trained
 from kto_tui.sizing.lengths import Lengths
 from kto_tui.sizing.memory import estimate
 from kto_tui.sizing.shape import ModelShape
 from kto_tui.training.after.talk import Talker
-from kto_tui.training.beginning import beginning_of, pin
+from kto_tui.training.beginning import beginning_of, on_base, pin
+from kto_tui.training.sources import locate
 from tests.architectures.families import FAMILIES, save
 from tests.architectures.test_families import BETA, ROWS, assert_as_plain, reloaded, train
 from tests.real_worker.harness import Sitting, sit, tiny
@@ -188,8 +191,10 @@ def test_settings_are_those_of_the_adapter(tmp_path: Path) -> None:
     assert (taken.lora_rank, taken.lora_alpha, taken.lora_target_modules) == (2, 3, "down_proj,q_proj")
     assert begun_with(taken, {"lora_rank"}) == taken
     assert begun_with(taken, {"lora_target_modules"}) == taken
-    with pytest.raises(UserError, match=r"--lora-target-modules all-linear: .* with down_proj,q_proj, and"):
-        begun_with(config, {"lora_target_modules"})
+    other = tiny(tmp_path, model=str(given), lora_target_modules="q_proj")
+    with pytest.raises(UserError, match=r"--lora-target-modules q_proj: .* with down_proj,q_proj, and"):
+        begun_with(other, {"lora_target_modules"})
+    assert begun_with(config, {"lora_target_modules"}) == taken
     with pytest.raises(UserError, match=r"--lora-alpha 16: the adapter in .* was made with 3, and"):
         begun_with(config, {"lora_alpha"})
     with pytest.raises(
@@ -335,3 +340,45 @@ def test_overwrite_spares_the_model_and_its_base(given: str, tmp_path: Path) -> 
     config = tiny(tmp_path, model=str(tmp_path / given), overwrite=True, output_dir=str(tmp_path / "link"))
     with pytest.raises(UserError, match=r"--overwrite: it would delete .*/run, where (the base of )?--model"):
         check(config)
+
+
+def merged(config: Any, adapter: Path) -> torch.Tensor:
+    """Logits of base and adapter, as export finds the base."""
+    found = locate(on_base(config, adapter), quiet)
+    tuned = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(found.folder), adapter)
+    with torch.no_grad():
+        logits = tuned(torch.arange(10, 30).unsqueeze(0)).logits
+    assert isinstance(logits, torch.Tensor)
+    return logits
+
+
+def test_a_checkpoint_apart_from_its_run_is_of_the_bare_base(tmp_path: Path) -> None:
+    """What the run began with is part of it already: it is not put on a second time."""
+    base = save(tmp_path / "model", FAMILIES["llama"]())
+    given = made(tmp_path / "given", base, scale=0.2)
+    run = train_on(tmp_path, given).output
+    config = tiny(tmp_path, model=str(given))
+    wanted = merged(config, run / "final_model")
+    apart = tmp_path / "apart"
+    shutil.copytree(run / "checkpoint-2", apart / "checkpoint-2")
+    shutil.copytree(run / "final_model", apart / "final_model")
+    trained = held(apart / "checkpoint-2")
+    assert trained.config.output_dir is None, "a checkpoint alone is no run"
+    elsewhere = tiny(tmp_path, model=str(given), output_dir=str(tmp_path / "passing"))
+    torch.testing.assert_close(merged(elsewhere, apart / "final_model"), wanted, rtol=0, atol=0)
+    assert not (tmp_path / "passing").exists()
+    # One whose base is an adapter is put on that.
+    below = made(tmp_path / "below", base, scale=0.2, r=3)
+    name = below / "adapter_config.json"
+    held_base = json.loads(name.read_text()) | {"base_model_name_or_path": str(given)}
+    name.write_text(json.dumps(held_base))
+    (tmp_path / "passing").mkdir()
+    twice = msgspec.structs.replace(elsewhere, model=str(given))
+    with_first = merged(twice, below)
+    bare = msgspec.structs.replace(elsewhere, model=str(base), output_dir=str(tmp_path / "third"))
+    assert not torch.allclose(with_first, merged(bare, below), atol=1e-3)
+
+
+def held(path: Path) -> Any:
+    with held_trained(str(path)) as trained:
+        return trained

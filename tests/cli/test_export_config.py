@@ -120,6 +120,30 @@ def test_a_run_says_what_auto_came_to(tmp_path: Path, capsys: pytest.CaptureFixt
     assert words[words.index("--output_dir") + 1] == f"{tmp_path}_trl"
 
 
+def test_a_run_that_began_with_an_adapter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """TRL's command is of its base, at the commit that the run has noted; experts are named apart."""
+    config = RunConfig(
+        model="/gone/adapter", dataset="a/b", lora_target_modules="q_proj,mlp.experts.down_proj"
+    )
+    (tmp_path / "run.yaml").write_text(to_yaml(config))
+    kept = tmp_path / "reference_adapter"
+    kept.mkdir()
+    (kept / "adapter_model.safetensors").touch()
+    marker = {"model": "/gone/adapter", "base": "owner/base", "revision": "0123abc"}
+    (kept / "kto_tui_source.json").write_text(json.dumps(marker))
+    words, comments = printed(capsys, str(tmp_path))
+    _, _, model = parsed(words)
+    assert (model.model_name_or_path, model.model_revision) == ("owner/base", "0123abc")
+    assert (model.lora_target_modules, model.lora_target_parameters) == (
+        [r".*\.q_proj"],
+        ["mlp.experts.down_proj"],
+    )
+    assert (
+        "--model /gone/adapter is an adapter that is trained on; TRL's command begins a new one"
+        in comments[0]
+    )
+
+
 def rated(path: Path, first: str) -> None:
     rows = [{"asked": f"{first} {n}", "said": f"That is {n}.", "stars": n % 5 + 1} for n in range(8)]
     path.parent.mkdir(exist_ok=True)

@@ -9,7 +9,7 @@ import pytest
 
 from kto_tui.core.config import RunConfig
 from kto_tui.core.errors import UserError
-from kto_tui.core.resolve import read_settings, resolve, settings_notes
+from kto_tui.core.resolve import given_settings, read_settings, resolve, settings_notes
 
 LLAMA_FACTORY = """
 ### model
@@ -336,3 +336,19 @@ def test_our_own_files_are_read_as_before(tmp_path: Path) -> None:
     assert settings_notes(path) == ()
     with pytest.raises(UserError, match="key 'num_epoch': no such setting"):
         read_settings(write(tmp_path, "model: m\n", num_epoch=1))
+
+
+def test_what_a_file_leaves_to_its_program_was_not_asked_for(tmp_path: Path) -> None:
+    given = given_settings(write(tmp_path, TRL, lora_r=None, lora_alpha=None))
+    assert {"lora_target_modules", "beta", "dataset"} <= given
+    assert not {"lora_rank", "lora_alpha", "lora_dropout"} & given
+    assert {"lora_rank", "lora_alpha"} <= given_settings(write(tmp_path, TRL))
+
+
+def test_adapters_of_neighbours(tmp_path: Path) -> None:
+    experts = ["mlp.experts.gate_up_proj"]
+    path = write(tmp_path, TRL, lora_target_modules=["q_proj", "v_proj"], lora_target_parameters=experts)
+    assert read_settings(path)["lora_target_modules"] == "q_proj,v_proj,mlp.experts.gate_up_proj"
+    data_folder(tmp_path, rated={"file_name": "rated.json", "columns": {"kto_tag": "thumb"}})
+    _, not_followed, _ = settings_notes(write(tmp_path, LLAMA_FACTORY, adapter_name_or_path="saves/sft"))
+    assert "adapter_name_or_path: 'saves/sft' (give it with --model: it is trained on" in not_followed

@@ -76,3 +76,25 @@ def test_without_a_tokenizer_at_hand_bytes_have_to_do(tmp_path: Path) -> None:
         assert tokens_a_byte(str(tmp_path / name), None, counts.longest) is None
         assert lengths_of(counts, RunConfig(model=str(tmp_path / name))).origin == "bytes"
     assert lengths_of(Counts(), RunConfig(model=str(tmp_path))).origin == "max_length"
+
+
+def test_a_tokenizer_that_pads_or_knows_no_such_word(model: Path, tmp_path: Path) -> None:
+    """Files keep how they were last used; and some raise for a word that they do not know."""
+    counts = count_rows([row(ENGLISH, ENGLISH), row(ENGLISH * 9, ENGLISH, 2)])
+    wanted = tokens_a_byte(str(model), None, counts.longest)
+    padded = Tokenizer.from_file(str(model / "tokenizer.json"))
+    padded.enable_padding(length=512)
+    padded.enable_truncation(8)
+    (tmp_path / "padded").mkdir()
+    padded.save(str(tmp_path / "padded" / "tokenizer.json"))
+    assert tokens_a_byte(str(tmp_path / "padded"), None, counts.longest) == wanted
+    (tmp_path / "words").mkdir()
+    Tokenizer(models.WordLevel({"a": 0}, unk_token="[UNK]")).save(str(tmp_path / "words" / "tokenizer.json"))
+    assert tokens_a_byte(str(tmp_path / "words"), None, counts.longest) is None
+
+
+def test_long_rows_are_sampled_in_part() -> None:
+    tools = [{"type": "function", "function": {"name": "rain", "description": "x" * 200_000}}]
+    counts = count_rows([row(ENGLISH * 2000, ENGLISH, tools=tools)])
+    assert counts.longest_bytes > 300_000
+    assert max(len(sample.prompt) for sample in counts.longest) == 1 << 16

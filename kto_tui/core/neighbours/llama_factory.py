@@ -74,6 +74,9 @@ def _read_model(keys: Keys) -> None:
             keys.leave(key, value, f"here: {usual[0]}")
     if keys.take("disable_gradient_checkpointing"):
         keys.put("gradient_checkpointing", "off", "disable_gradient_checkpointing")
+    if adapter := keys.take("adapter_name_or_path"):
+        why = "give it with --model: it is trained on, and what it was is the reference"
+        keys.leave("adapter_name_or_path", adapter, why)
     if (revision := keys.take("model_revision", default="main")) != "main":
         keys.put("model_revision", revision, "model_revision")
     if (template := keys.take("template")) is not None:

@@ -17,6 +17,7 @@ class Understood:
 
     `settings` are values by our names, not yet converted; `keys` the neighbour's key of each, for messages.
     `ignored` keys change nothing here; `unsupported` would change the training, and say why they do not.
+    `assumed` settings are what the program has where its file says nothing.
     """
 
     program: str
@@ -24,6 +25,7 @@ class Understood:
     keys: Mapping[str, str]
     ignored: tuple[str, ...]
     unsupported: tuple[str, ...]
+    assumed: frozenset[str] = frozenset()
 
     def notes(self, where: str) -> tuple[str, ...]:
         """What the user is to know, one line each."""

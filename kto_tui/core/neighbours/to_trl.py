@@ -3,7 +3,7 @@
 import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,12 +52,13 @@ class TrlRun:
 class Known:
     """What a run that was started has chosen where its settings say auto; None where that is not known.
 
-    `base` is the folder of its own copy of the base; `below`: the base of the adapter that it goes on with;
-    `weights` are (desirable, undesirable).
+    `base` is the folder of its own copy of the base; `below`: the base of the adapter that it goes on with,
+    and `revision` its commit; `weights` are (desirable, undesirable).
     """
 
     base: str | None = None
     below: str | None = None
+    revision: str | None = None
     weights: tuple[float, float] | None = None
     quantization: str | None = None
     dtype: str | None = None
@@ -81,9 +82,7 @@ def to_trl(config: RunConfig, known: Known = NOTHING) -> TrlRun:
 
 
 def _model(config: RunConfig, known: Known, remarks: list[str]) -> Iterator[Option]:
-    model = known.below or str(config.model)
-    if known.base and model == TINY_MODEL:
-        model = known.base
+    model = known.base or known.below or str(config.model)
     if known.below:
         remarks.append(
             f"--model {config.model} is an adapter that is trained on; TRL's command begins a new one"
@@ -92,8 +91,9 @@ def _model(config: RunConfig, known: Known, remarks: list[str]) -> Iterator[Opti
     if model == TINY_MODEL:
         remarks.append(f"{TINY_MODEL} is built by kto-tui: after a run it lies in its folder base_model")
     yield _option("model_name_or_path", model)
-    if config.model_revision and model == config.model:
-        yield _option("model_revision", config.model_revision)
+    revision = known.revision if model == known.below else config.model_revision
+    if revision and model in (known.below, config.model):
+        yield _option("model_revision", revision)
     dtype = config.dtype if config.dtype != "auto" else known.dtype or "bfloat16"
     if config.dtype == "auto" and known.dtype is None:
         remarks.append("dtype auto is written as bfloat16, for a GPU that has it; kto-tui looks at the GPU")
@@ -106,17 +106,21 @@ def _model(config: RunConfig, known: Known, remarks: list[str]) -> Iterator[Opti
     yield _option("lora_r", config.lora_rank)
     yield _option("lora_alpha", config.lora_alpha)
     yield _option("lora_dropout", config.lora_dropout)
-    yield "lora_target_modules", _targets(config.lora_target_modules)
+    names = [part.strip() for part in config.lora_target_modules.split(",") if part.strip()]
+    experts = [name for name in names if "experts." in name]
+    if modules := [name for name in names if name not in experts]:
+        yield "lora_target_modules", _targets(modules)
+    if experts:
+        yield "lora_target_parameters", tuple(experts)
     if config.lora_dropout:
         yield _option("disable_dropout", False)
     if config.chat_template:
         remarks.append("--chat-template: TRL takes the tokenizer's own; save the tokenizer with this one")
 
 
-def _targets(text: str) -> tuple[str, ...]:
+def _targets(names: Sequence[str]) -> tuple[str, ...]:
     """The names, or a pattern for one alone: TRL has PEFT match the whole path of a layer with that."""
-    names = tuple(part.strip() for part in text.split(",") if part.strip())
-    return (rf".*\.{re.escape(names[0])}",) if len(names) == 1 and names[0] != ALL_LINEAR else names
+    return (rf".*\.{re.escape(names[0])}",) if len(names) == 1 and names[0] != ALL_LINEAR else tuple(names)
 
 
 def _quantization(config: RunConfig, known: Known, remarks: list[str]) -> Iterator[Option]:

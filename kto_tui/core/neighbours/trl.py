@@ -3,7 +3,7 @@
 from typing import Any
 
 from kto_tui.core.config import ALL_LINEAR
-from kto_tui.core.neighbours.reading import Keys, is_off
+from kto_tui.core.neighbours.reading import Keys, is_off, listed
 from kto_tui.core.neighbours.shared import read_evaluation, read_shared
 
 NAME = "TRL"
@@ -62,10 +62,10 @@ def _read_adapter(keys: Keys) -> None:
     keys.move("lora_r", "lora_rank", 16)
     keys.move("lora_alpha", "lora_alpha", 32)
     _read_dropout(keys)
-    targets = keys.take("lora_target_modules")
-    if targets is None:
+    targets = [*listed(keys.take("lora_target_modules")), *listed(keys.take("lora_target_parameters"))]
+    if not targets:
         keys.leave("lora_target_modules", None, "PEFT's choice for this model; here: every linear layer")
-    keys.put("lora_target_modules", targets or ALL_LINEAR, "lora_target_modules")
+    keys.put("lora_target_modules", ",".join(map(str, targets)) or ALL_LINEAR, "lora_target_modules")
     if (task := keys.take("lora_task_type")) not in (None, "CAUSAL_LM"):
         raise keys.refuse("lora_task_type", str(task), "expected CAUSAL_LM")
 

@@ -70,4 +70,11 @@ def understand(
         name = trl.NAME
     else:
         return None
-    return Understood(name, keys.settings, keys.sources, tuple(keys.ignored), tuple(keys.unsupported))
+    return Understood(
+        name,
+        keys.settings,
+        keys.sources,
+        tuple(keys.ignored),
+        tuple(keys.unsupported),
+        frozenset(filter(keys.is_assumed, keys.settings)),
+    )
