@@ -135,7 +135,7 @@ def test_a_run_that_began_with_an_adapter(tmp_path: Path, capsys: pytest.Capture
     _, _, model = parsed(words)
     assert (model.model_name_or_path, model.model_revision) == ("owner/base", "0123abc")
     assert (model.lora_target_modules, model.lora_target_parameters) == (
-        [r".*\.q_proj"],
+        r".*\.q_proj",
         ["mlp.experts.down_proj"],
     )
     assert (
