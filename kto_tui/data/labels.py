@@ -15,7 +15,8 @@ _WORDS = {
         ("false", "no", "f", "n", "0", "down", "thumbs down", "thumbsdown", "downvote", "👎", "❌"), False
     ),
     **dict.fromkeys(
-        ("bad", "dislike", "disliked", "negative", "incorrect", "unhelpful", "undesirable"), False
+        ("bad", "dislike", "disliked", "negative", "incorrect", "unhelpful", "not helpful", "undesirable"),
+        False,
     ),
     **dict.fromkeys(("reject", "rejected"), False),
 }

@@ -11,7 +11,7 @@ GOOD += ["thumbs_up", "Thumbs Up", "thumbs-up", "ThumbsUp", ":thumbs_up:", "upvo
 GOOD += ["Good", "liked", "Positive", "accepted", "chosen", "Helpful", "t", "Y", "✅", "1.00", "1,0"]
 BAD = [False, 0, 0.0, -0.0, "false", "No", "0", "0.0", "down", "👎", "thumbs_down", "THUMBS  DOWN"]
 BAD += [":thumbs-down:", "Bad", "disliked", "negative", "Rejected", "incorrect", "downvote", ":-1:", "F", "n"]
-BAD += ["❌", "0.000"]
+BAD += ["❌", "0.000", "Not helpful", "not_helpful"]
 NEITHER: list[Any] = [
     "maybe",
     "",

@@ -141,10 +141,10 @@ def _records(batch: Any, place: _Place) -> Records:
 
 def _values(column: Any, name: str, place: _Place) -> list[Any]:
     try:
-        values: list[Any] = column.to_pylist()
+        values: list[Any] = column.to_pylist(maps_as_pydicts="strict")
     except UnicodeDecodeError:
         raise
-    except (ValueError, OverflowError, TypeError, NotImplementedError) as error:
+    except (KeyError, ValueError, OverflowError, TypeError, NotImplementedError) as error:
         raise UserError(
             f"{place.source}, after row {place.rows}: column {shown(name)} of type"
             f" {printable(str(column.type))[:80]} cannot be read: {printable(one_line(error))[:120]}"

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kto_tui.core.errors import UserError, printable
-from kto_tui.data.formats.base import Format, Record
+from kto_tui.data.formats.base import Format, Record, parsed
 from kto_tui.data.formats.checks import refuse_beside
 from kto_tui.data.formats.exports import Exchange, chosen_rating
 from kto_tui.data.formats.ratings import Judge, Judged, distinct
-from kto_tui.data.formats.tools import parsed, read_tools
+from kto_tui.data.formats.tools import read_tools
 from kto_tui.data.rows import Columns, Row
 from kto_tui.data.wording import shown
 

@@ -1,5 +1,6 @@
 """What all formats share: their interface, and looking up columns."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Container, Iterable, Mapping
 from typing import Any
@@ -15,6 +16,7 @@ EMPTY_AT_FIRST = (
     "is empty in the first rows, which are therefore read without it; write rows that need it to a data set"
     " of their own"
 )
+UNREAD_LATE = "is not read"  # Listed, not refused: nothing is read otherwise for it.
 _EMPTY = ("", "[]", "{}", "null")  # As tables write out what is empty.
 
 
@@ -39,7 +41,7 @@ class Format(ABC):
     `columns` are those that are read or looked at, for files that are stored by column; None for all of them.
     `uses` are the columns that prompt, answer and rating are read from. `late`: columns that rows have no
     place for, each with why and what to do; filled after rows that are empty there, they are refused, since
-    nobody would know that they are not read.
+    nobody would know that they are not read. Those that change nothing (UNREAD_LATE) are then listed instead.
     """
 
     expects = "an object with its columns"
@@ -66,7 +68,7 @@ class Format(ABC):
         self.watch(late or {})
 
     def watch(self, late: Mapping[str, str]) -> None:
-        """Have these columns too refused where they are first filled late."""
+        """Have these columns too refused, or listed, where they are first filled late."""
         self.late |= late
         self._watched = frozenset(self.late)
         if self.columns is not None:
@@ -85,12 +87,16 @@ class Format(ABC):
         return self._rows(record, where)
 
     def _refuse_late(self, record: Record, where: str) -> None:
+        """Refuse what came too late to be read, and list what would not be read anyway."""
         for name, why in self.late.items():
             if name not in record or not is_filled(record[name]) or self._knows(name, record):
                 continue
-            if why is EMPTY_AT_FIRST:
-                if name in CHATS and _is_number(record[name]):
-                    continue  # That of a conversation.
+            if why is UNREAD_LATE:
+                self.unread = tuple(dict.fromkeys((*self.unread, name)))
+                continue
+            if why.startswith(EMPTY_AT_FIRST):
+                if name in CHATS and not _may_be_talk(record[name]):
+                    continue  # The number or the name of a conversation.
                 self._rows(record, where)  # What it lacks, as a row of another form does, says more.
             raise UserError(f'{where}: "{name}" {why}')
 
@@ -110,17 +116,30 @@ class Format(ABC):
     def _rows(self, record: Record, where: str) -> list[Row]: ...
 
 
+def parsed(text: Any) -> Any:
+    """The value of JSON text that is an object or a list; anything else as it is."""
+    if not isinstance(text, str) or text.lstrip()[:1] not in ("{", "["):
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
 def with_outer(names: Iterable[str]) -> frozenset[str]:
     """The columns, and for "inputs.question" also "inputs", which it may be nested in."""
     return frozenset(part for name in names for part in (name, name.partition(".")[0]))
 
 
 def look_up(record: Record, name: str) -> Any:
-    """The value of a column; "inputs.question" also finds what is nested so. MISSING if there is none."""
+    """The value of a column; "inputs.question" also finds what is nested so, also in JSON text.
+
+    MISSING if there is none.
+    """
     if name in record:
         return record[name]
     head, dot, rest = name.partition(".")
-    if dot and isinstance(inner := record.get(head), Mapping):
+    if dot and isinstance(inner := parsed(record.get(head)), Mapping):
         return look_up(inner, rest)
     return MISSING
 
@@ -140,8 +159,9 @@ def is_filled(value: Any) -> bool:
     return value is not None and value != [] and value != {}
 
 
-def _is_number(value: Any) -> bool:
-    return value.strip().isdecimal() if isinstance(value, str) else isinstance(value, (int, float))
+def _may_be_talk(value: Any) -> bool:
+    """Whether it is a list or an object, also as JSON text."""
+    return isinstance(value, (list, Mapping)) or (isinstance(value, str) and value.lstrip()[:1] in ("[", "{"))
 
 
 def unread(records: Iterable[Record], read: Container[str]) -> tuple[str, ...]:

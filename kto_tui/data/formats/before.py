@@ -6,7 +6,7 @@ All formats read it here, so that what belongs to a prompt does so in each of th
 from typing import Any
 
 from kto_tui.core.errors import UserError
-from kto_tui.data.formats.base import Record, cell
+from kto_tui.data.formats.base import Record, cell, is_filled
 from kto_tui.data.formats.messages import (
     Texts,
     answer_alone,
@@ -18,12 +18,14 @@ from kto_tui.data.formats.messages import (
     with_system,
 )
 from kto_tui.data.formats.names import CHATS, HISTORIES, JOINED, SYSTEMS
+from kto_tui.data.formats.parting import ends_with
 from kto_tui.data.rows import Message
 from kto_tui.data.wording import shown
 
 INPUT = "input"
 BESIDE_PROMPTS = (*SYSTEMS, *HISTORIES)
 _FREE = Texts()
+_LONG = 20  # So many characters of an input are in a prompt for no other reason.
 
 
 def exchange(
@@ -31,7 +33,19 @@ def exchange(
 ) -> tuple[list[Message], list[Message]]:
     """Prompt and answer of two columns, with all that belongs to the prompt. Raises UserError."""
     before = asked(record, prompt, (answer,), where, join=join, texts=texts)
-    return answered(before, record, answer, where, texts)
+    whole, said = answered(before, record, answer, where, texts)
+    return without_itself(whole, said, record), said
+
+
+def without_itself(prompt: list[Message], answer: list[Message], record: Record) -> list[Message]:
+    """The prompt without the present question and answer, where a history was saved with them in it."""
+    if len(prompt) < len(answer) + 2 or not any(is_filled(record.get(name)) for name in HISTORIES):
+        return prompt
+    for size in range(1, (len(prompt) - len(answer)) // 2 + 1):
+        before, question = prompt[:-size], prompt[-size:]
+        if ends_with(before, answer) and ends_with(before, [*question, *answer]):
+            return [*before[: -size - len(answer)], *question]
+    return prompt
 
 
 def asked(
@@ -96,8 +110,19 @@ def refuse_answered(messages: list[Message], column: str, answers: tuple[str, ..
 
 
 def holds_input(asked: Any, given: Any) -> bool:
-    """Whether an input stands in the prompt already."""
-    return isinstance(asked, str) and isinstance(given, str) and given.strip() in asked
+    """Whether an input stands in the prompt already.
+
+    A short one may stand there by chance: it counts as a line of its own, or as the last words.
+    """
+    if not (isinstance(asked, str) and isinstance(given, str)):
+        return False
+    words = given.strip()
+    if len(words) >= _LONG:
+        return words in asked
+    at = asked.rfind(words)
+    alone = at >= 0 and not (at and asked[at - 1].isalnum())
+    are_last = alone and not any(char.isalnum() for char in asked[at + len(words) :])
+    return are_last or f"\n{words}\n" in f"\n{asked}\n"
 
 
 def _with_input(value: Any, record: Record, column: str, where: str) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kto_tui.core.errors import UserError
-from kto_tui.data.formats.base import Format, Record, TiedError, UnratedError, unread
+from kto_tui.data.formats.base import Format, Record, TiedError, UnratedError, is_filled, unread
 from kto_tui.data.formats.checks import refuse_beside
 from kto_tui.data.formats.exports import Exchange, chosen_rating
 from kto_tui.data.formats.names import PROMPTS
@@ -100,7 +100,8 @@ def recognize_label_studio(records: Sequence[Record], columns: Columns, source: 
     rest = [name for record in flat for name in record if name not in _ADDED]
     exchange = Exchange.among(rest, columns, source).settled(flat, source)
     plain = [name for name in rest if name not in (*exchange.uses, *exchange.beside)]
-    names = [*found, *(name for name in plain if name == columns.label)] or plain
+    filled = [name for name in plain if any(is_filled(record.get(name)) for record in flat)]
+    names = [*found, *(name for name in plain if name == columns.label)] or filled or plain
     name = chosen_rating(names, columns, source) or columns.label
     values = distinct(_value(record.get(name)) for record in flat)
     known = LabelStudio(Judge.of(columns, name, values, source, names), exchange, flat=True)

@@ -7,12 +7,13 @@ from kto_tui.data.formats.base import Format, Record, look_up
 from kto_tui.data.formats.before import BESIDE_PROMPTS, INPUT, holds_input
 from kto_tui.data.formats.checks import refuse_beside, require_text
 from kto_tui.data.formats.messages import from_text, in_text, looks_like_messages
-from kto_tui.data.formats.names import CHATS, HISTORIES, JOINED, MEDIA, PROMPTS, TEMPLATE_OPTIONS
+from kto_tui.data.formats.names import CHATS, FUNCTIONS, HISTORIES, JOINED, MEDIA, PROMPTS, TEMPLATE_OPTIONS
+from kto_tui.data.formats.tools import are_tools
 
 ALL_OR_NONE = "write all of them as messages, or none"
 # Where all rows are text, what only a conversation has a place for.
 TEXT_ALONE = dict.fromkeys(
-    (*BESIDE_PROMPTS, "tools", TEMPLATE_OPTIONS),
+    (*BESIDE_PROMPTS, "tools", FUNCTIONS, TEMPLATE_OPTIONS),
     "belongs to a conversation, and the first rows are text; write the prompts as messages",
 )
 # Where messages hold the turns before the answer: other turns may be those, or not.
@@ -36,9 +37,11 @@ def late_input(prompt: str, *, join: bool) -> dict[str, str]:
     return _INPUT if not join and prompt in ("prompt", *JOINED) else {}
 
 
-def knows(known: Format, name: str, record: Record, prompt: str) -> bool:
+def knows(known: Format, name: str, record: Record, prompt: str | None) -> bool:
     """Whether people know that a late column is not read; of an input, that the prompt holds it already."""
-    asked = in_text(look_up(record, prompt)) if name == INPUT else None
+    if name == FUNCTIONS and not are_tools(record[name]):
+        return True  # What else is called so is about the record.
+    asked = in_text(look_up(record, prompt)) if name == INPUT and prompt is not None else None
     return holds_input(asked, record[INPUT]) if isinstance(asked, str) else name in known.unread
 
 

@@ -3,15 +3,25 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kto_tui.core.errors import UserError
-from kto_tui.data.formats.base import EMPTY_AT_FIRST, MISSING, Format, Record, is_filled, look_up, unread
+from kto_tui.core.errors import UserError, printable
+from kto_tui.data.formats.base import (
+    EMPTY_AT_FIRST,
+    MISSING,
+    Format,
+    Record,
+    is_filled,
+    look_up,
+    parsed,
+    unread,
+)
 from kto_tui.data.formats.before import BESIDE_PROMPTS, INPUT, holds_input
 from kto_tui.data.formats.blocks import is_item
-from kto_tui.data.formats.messages import Texts, in_text, looks_like_messages
+from kto_tui.data.formats.messages import Texts, assistant, in_text, looks_like_messages
 from kto_tui.data.formats.names import (
     ANSWERS,
     BETTER,
     CHATS,
+    FUNCTIONS,
     HISTORIES,
     JOINED,
     MARKS,
@@ -22,7 +32,7 @@ from kto_tui.data.formats.names import (
     SPOKEN,
 )
 from kto_tui.data.formats.ratings import Judge, distinct
-from kto_tui.data.formats.tools import parsed
+from kto_tui.data.formats.tools import are_tools
 from kto_tui.data.rows import CONVERSATION, Columns
 from kto_tui.data.wording import listed
 
@@ -40,7 +50,7 @@ class Look:
     """
 
     def __init__(self, records: Sequence[Record], columns: Columns, source: str, least: int = 1) -> None:
-        self.records, self.columns, self.source = records, columns, source
+        self.records, self.columns, self.source, self.least = records, columns, source, least
         self.present = dict.fromkeys(name for record in records for name in record)
         self.names = {name: None for name in self.present if self._counts(name, least)}
         if self.filled(INPUT):
@@ -77,11 +87,19 @@ class Look:
     def watched(self, known: Format) -> dict[str, str]:
         """The columns that could have counted, and that no record fills."""
         rating = self.rating if self.rating in known.uses else None
-        names = (*_TWO, *(self._other_ratings(rating) if rating else ()))
-        if not self.columns.names_answer:
-            names = (*CHATS, *PROMPTS, *ANSWERS, *names)
+        names = _TWO if self.columns.names_answer else (*CHATS, *PROMPTS, *ANSWERS, *_TWO)
+        late = dict.fromkeys(names, EMPTY_AT_FIRST)
+        if rating:
+            why = f"{EMPTY_AT_FIRST}, or choose the rating with --label-column {printable(rating)}"
+            late |= dict.fromkeys(self._other_ratings(rating), why)
         read = {*known.uses, *(known.columns or ())}
-        return {name: EMPTY_AT_FIRST for name in names if name not in read and not self.filled(name)}
+        return {name: why for name, why in late.items() if name not in read and not self.filled(name)}
+
+    def had(self, name: str) -> "Look":
+        """What would have been seen, had all records something in that column."""
+        value = [assistant("x")] if name in CHATS else "x"
+        records = [{**record, name: value} for record in self.records]
+        return Look(records, self.columns, self.source, self.least)
 
     def _other_ratings(self, rating: str) -> tuple[str, ...]:
         if self.columns.names_label or rating == "label":
@@ -90,7 +108,8 @@ class Look:
 
     def unread(self, known: Format) -> tuple[str, ...]:
         """Columns, and keys of messages (as messages[].KEY), that hold something the format does not read."""
-        columns = unread(self.records, (known.columns or frozenset()) - known.late.keys())
+        read = (known.columns or frozenset()) - known.late.keys()
+        columns = unread(self.records, read if self._calls(FUNCTIONS) else read - {FUNCTIONS})
         keys = dict.fromkeys(
             f"{column}[].{key}"
             for column in known.uses
@@ -134,18 +153,24 @@ class Look:
         One such row among those of text is an odd one, and does not change what the others mean.
         """
         names = answers if prompt is None else (prompt, *answers)
-        rows = [[(name, look_up(record, name)) for name in names] for record in self.records]
-        chats = sum(any(_is_chat(value, name, texts) for name, value in row) for row in rows)
-        alone = sum(
-            any(isinstance(value, str) and is_filled(value) for _, value in row)
-            and not any(_is_chat(value, name, texts) for name, value in row)
-            for row in rows
-        )
+        chats = alone = 0
+        for record in self.records:
+            row = [(name, look_up(record, name)) for name in names]
+            if any(_is_chat(v, name, texts, "user" if name == prompt else "assistant") for name, v in row):
+                chats += 1
+            elif any(isinstance(value, str) and is_filled(value) for _, value in row):
+                alone += 1
         return chats > 0 and chats >= alone
 
     def beside(self, *named: str) -> bool:
-        """Whether there are columns for a system prompt or earlier turns, also empty ones."""
-        return any(name in self.present for name in BESIDE_PROMPTS if name not in named)
+        """Whether there are columns for a system prompt or earlier turns, also empty ones, or any tools."""
+        return self._calls("tools", FUNCTIONS) or any(
+            name in self.present for name in BESIDE_PROMPTS if name not in named
+        )
+
+    def _calls(self, *names: str) -> bool:
+        """Whether there are tools in one of the columns, and not something else under their name."""
+        return any(are_tools(value) for name in names for value in self.values(name))
 
     @property
     def talk(self) -> str | None:
@@ -228,9 +253,11 @@ def _unread_keys(message: Mapping[str, Any]) -> Iterable[str]:
             yield key
 
 
-def _is_chat(value: Any, name: str, texts: Texts) -> bool:
+def _is_chat(value: Any, name: str, texts: Texts, role: str) -> bool:
+    """Whether it is messages; also one alone of that role, in JSON text of a column of messages."""
     if isinstance(value, str):
-        return name not in texts.literal and looks_like_messages(value)
+        alone = role if name in texts.chats else ""
+        return name not in texts.literal and looks_like_messages(value, alone)
     return isinstance(value, (list, dict)) and is_filled(value)
 
 

@@ -6,13 +6,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from kto_tui.core.errors import UserError
-from kto_tui.data.formats.base import Record
+from kto_tui.data.formats.base import Record, parsed
 from kto_tui.data.formats.base import is_filled as is_filled
 from kto_tui.data.formats.blocks import is_item, without_items
 from kto_tui.data.formats.checks import require_assistant, require_text
-from kto_tui.data.formats.names import CHATS, HISTORIES, SYSTEMS
-from kto_tui.data.formats.one_message import CALLS, ROLES, is_plain, known_role, read_one, sharegpt
-from kto_tui.data.formats.tools import parsed
+from kto_tui.data.formats.names import CHATS, HISTORIES, MESSAGE_KEYS, SYSTEMS
+from kto_tui.data.formats.one_message import (
+    CALLS,
+    ROLES,
+    does_without,
+    is_plain,
+    known_role,
+    read_one,
+    sharegpt,
+)
 from kto_tui.data.rows import Message
 from kto_tui.data.wording import shown
 
@@ -21,7 +28,6 @@ _PYTHON = re.compile(rf"\s*(?:array\(\s*)?\[\s*\{{\s*{_KEY}\s*:.*,\s*{_KEY}\s*:"
 # What messages in JSON text begin with, where they can be nothing else.
 _BEGUN = re.compile(r'\s*(?:\[\s*(?:\{|$)|\{\s*"(?:role|from)"\s*:)')
 _BLOCKS_BEGUN = re.compile(r'\s*\[\s*\{\s*"type"\s*:\s*"text"')
-_ONE = ({"role", "content"}, {"from", "value"})
 SYSTEM_ROLES = ("system", "developer")
 
 
@@ -94,10 +100,14 @@ def looks_like_messages(text: str, alone: str = "") -> bool:
 
 
 def _is_alone(item: Mapping[str, Any], role: str) -> bool:
-    said = (item.get("role", item.get("from")), item.get("content", item.get("value")))
-    return (
-        set(item) in _ONE and all(isinstance(part, str) for part in said) and known_role(str(said[0])) == role
-    )
+    speaker, said = item.get("role", item.get("from")), item.get("content", item.get("value"))
+    if not isinstance(speaker, str) or any(
+        name not in MESSAGE_KEYS and is_filled(part) for name, part in item.items()
+    ):
+        return False
+    if speaker in CALLS:
+        return role == "assistant" and "value" in item
+    return known_role(speaker) == role and (isinstance(said, str) or does_without(item))
 
 
 def _is_message(item: Any, any_role: bool) -> bool:
@@ -195,7 +205,7 @@ def answer_alone(
     require_assistant(answer, column, where)
     role = answer[0]["role"]
     if role == "assistant":
-        return prompt, answer
+        return prompt, _without_prompt(prompt, answer, column, where)
     (outer, asked), (inner, whole) = split_system(prompt), split_system(answer)
     if asked and (not outer or not inner or outer == inner):
         begun = [*(outer or inner), *asked]
@@ -207,6 +217,21 @@ def answer_alone(
         f'{where}: "{column}" begins with a message of role {shown(role)} that is not the prompt;'
         " expected the answer alone, or the conversation from the prompt on"
     )
+
+
+def _without_prompt(prompt: list[Message], answer: list[Message], column: str, where: str) -> list[Message]:
+    """An answer that begins with the model, without the prompt if that begins so, too: with a greeting."""
+    if len(answer) == 1:
+        return answer
+    _, asked = split_system(prompt)
+    if asked and answer[: len(asked)] == asked:
+        return answer[len(asked) :]
+    if next((message for message in answer if message["role"] == "user"), None) == prompt[-1]:
+        raise UserError(
+            f'{where}: "{column}" repeats the last question of the prompt after what the model said; expected'
+            " the answer alone, or the conversation from the prompt on"
+        )
+    return answer
 
 
 def split_system(messages: list[Message]) -> tuple[list[Message], list[Message]]:
@@ -240,7 +265,7 @@ def only_filled(record: Record, names: tuple[str, ...], where: str) -> str | Non
     """The first of the columns that holds something. Raises UserError if a second one holds another thing."""
     filled = [name for name in names if name in record and is_filled(record[name])]
     for other in filled[1:]:
-        if record[other] != record[filled[0]]:
+        if _stripped(record[other]) != _stripped(record[filled[0]]):
             raise UserError(
                 f'{where}: "{filled[0]}" and "{other}" hold different things, and one of them is read;'
                 " leave one empty, or write them as one"
@@ -248,8 +273,12 @@ def only_filled(record: Record, names: tuple[str, ...], where: str) -> str | Non
     return filled[0] if filled else None
 
 
+def _stripped(value: Any) -> Any:
+    return value.strip() if isinstance(value, str) else value
+
+
 def _system(value: Any, name: str, where: str) -> str:
-    """Text, or Anthropic's list of text blocks, each a paragraph."""
+    """Text, or a list of text blocks, each a paragraph: Anthropic's, and Bedrock's without a type."""
     blocks = parsed(value)
     if isinstance(blocks, list) and blocks and all(map(_is_text_block, blocks)):
         return "\n\n".join(block["text"] for block in blocks)
@@ -259,7 +288,11 @@ def _system(value: Any, name: str, where: str) -> str:
 
 
 def _is_text_block(block: Any) -> bool:
-    return isinstance(block, Mapping) and block.get("type") == "text" and isinstance(block.get("text"), str)
+    return (
+        isinstance(block, Mapping)
+        and block.get("type", "text") == "text"
+        and isinstance(block.get("text"), str)
+    )
 
 
 def turns_before(record: Record, where: str) -> list[Message]:

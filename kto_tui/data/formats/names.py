@@ -19,7 +19,8 @@ MEDIA = ("images", "image", "videos", "audios")
 TEMPLATE_OPTIONS = "chat_template_kwargs"
 JOINED = ("instruction", "question", "query")  # Prompts that an input beside belongs to.
 # What stands beside any conversation and is read, or refused.
-BESIDE = frozenset(("tools", TEMPLATE_OPTIONS, *SYSTEMS, *MEDIA))
+FUNCTIONS = "functions"  # OpenAI's older tools.
+BESIDE = frozenset(("tools", FUNCTIONS, TEMPLATE_OPTIONS, *SYSTEMS, *MEDIA))
 
 # What applications send along with a prompt, and what is no part of it.
 SETTINGS = frozenset(

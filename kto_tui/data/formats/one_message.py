@@ -59,7 +59,7 @@ def read_one(item: Any, where: Where) -> list[Message]:
         return list(_turn(item, where()))
     role_key, content_key = next((keys for keys in _KEYS if keys[0] in item), _KEYS[0])
     for key in (role_key, content_key):
-        if key not in item and not (key == content_key and _does_without(item)):
+        if key not in item and not (key == content_key and does_without(item)):
             raise UserError(
                 f"{where()}: no {key}; found {listed(item)}; expected {role_key} and {content_key}"
             )
@@ -104,7 +104,7 @@ def _message(item: Mapping[str, Any], role: str, content: Any, key: str, where: 
         message["tool_calls"] = read_calls(calls, where())
     if not content and isinstance(item.get("refusal"), str):
         content = item["refusal"]  # Said instead of an answer, in OpenAI's messages.
-    if content is not None or not _does_without(item):
+    if content is not None or not does_without(item):
         message["content"] = text_of(content, key, where)
     for name in (*SPOKEN, *MARKS):
         if isinstance(item.get(name), str) and item[name]:
@@ -120,7 +120,7 @@ def _calls(item: Mapping[str, Any]) -> Any:
     return item.get("tool_calls") or item.get("function_call")
 
 
-def _does_without(item: Mapping[str, Any]) -> bool:
+def does_without(item: Mapping[str, Any]) -> bool:
     """Whether a message needs no content: it calls tools, or says something in another place."""
     return bool(_calls(item)) or any(isinstance(item.get(name), str) for name in (*SPOKEN, "refusal"))
 

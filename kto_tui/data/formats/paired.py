@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kto_tui.core.errors import UserError
-from kto_tui.data.formats.base import MISSING, Format, Record, TiedError, cell, look_up, with_outer
+from kto_tui.data.formats.base import MISSING, Format, Record, TiedError, cell, look_up, parsed, with_outer
 from kto_tui.data.formats.before import INPUT, answered, asked, put_before, refuse_answered
 from kto_tui.data.formats.checks import refuse_beside, require_assistant, require_text
 from kto_tui.data.formats.late import (
@@ -18,6 +18,7 @@ from kto_tui.data.formats.late import (
 )
 from kto_tui.data.formats.messages import (
     Texts,
+    answer_alone,
     assistant,
     from_text,
     in_text,
@@ -28,7 +29,7 @@ from kto_tui.data.formats.messages import (
     user,
     with_system,
 )
-from kto_tui.data.formats.names import BESIDE, HISTORIES
+from kto_tui.data.formats.names import BESIDE, HISTORIES, PROMPTS
 from kto_tui.data.formats.parting import (
     beginning,
     common_messages,
@@ -39,7 +40,7 @@ from kto_tui.data.formats.parting import (
     stands_in,
     without_turns,
 )
-from kto_tui.data.formats.tools import Tool, parsed, read_tools
+from kto_tui.data.formats.tools import Tool, read_tools
 from kto_tui.data.labels import parse_label
 from kto_tui.data.rows import Message, Row, Text
 from kto_tui.data.wording import shown
@@ -105,14 +106,20 @@ class ChosenRejected(Pair):
         return (self._prompt, INPUT) if self._join else (self._prompt,)
 
     def _is_elsewhere(self, record: Record, name: str) -> bool:
+        return self._is_held(record, name) is False
+
+    def _is_held(self, record: Record, name: str) -> bool | None:
+        """Whether the conversations hold that text; None where there is no text, or no conversation."""
         given, answers = record.get(name), [in_text(record.get(answer)) for answer in self._answers]
         talks = [talk for talk in answers if isinstance(talk, list) and len(talk) > 1]
         if not (talks and isinstance(given, str)) or in_text(given) is not given:
-            return False
-        return not stands_in(given, [item for talk in talks for item in talk])
+            return None
+        return stands_in(given, [item for talk in talks for item in talk])
 
     def _knows(self, name: str, record: Record) -> bool:
-        return name in self.unread if self._prompt is None else knows(self, name, record, self._prompt)
+        if name in PROMPTS and self._is_held(record, name):
+            return True
+        return knows(self, name, record, self._prompt)
 
     def _rows(self, record: Record, where: str) -> list[Row]:
         better, worse = (cell(record, name, "--completion-column", where) for name in self._answers)
@@ -147,7 +154,12 @@ class ChosenRejected(Pair):
         if self._prompt is not None and not any(whole):
             for answer, name in zip((better, worse), self._answers, strict=True):
                 require_assistant(answer, name, where)
-            return self._asked(record, where), better, worse
+            prompt = self._asked(record, where)
+            better, worse = (
+                answer_alone(prompt, answer, name, where)[1]
+                for answer, name in zip((better, worse), self._answers, strict=True)
+            )
+            return prompt, better, worse
         if whole == [True, False]:
             prompt, better = beginning(better, worse, self._answers, where)
         elif whole == [False, True]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from kto_tui.core.errors import UserError, printable
 from kto_tui.data.formats.argilla import recognize_argilla
-from kto_tui.data.formats.base import Format
+from kto_tui.data.formats.base import UNREAD_LATE, Format
 from kto_tui.data.formats.before import INPUT
 from kto_tui.data.formats.label_studio import recognize_label_studio
 from kto_tui.data.formats.looking import Look
@@ -58,8 +58,18 @@ def _noted(known: Format, look: Look) -> Format:
         known.unnamed = known.unnamed or tuple(look.present)
     if known.columns is not None:
         known.unread = look.unread(known)
-        known.watch(look.watched(known))
+        late = look.watched(known).items()
+        known.watch({name: why if _changes(known, look.had(name)) else UNREAD_LATE for name, why in late})
     return known
+
+
+def _changes(known: Format, look: Look) -> bool:
+    """Whether rows would be read from other columns in what would have been seen."""
+    try:
+        other = _recognized(look)
+    except UserError:
+        return True
+    return other is None or other.uses != known.uses
 
 
 def _note_names(known: Format, look: Look) -> None:

@@ -1,5 +1,6 @@
 """Which format of pairs a source is in: where the better and the worse answer stand, and their prompt."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from kto_tui.core.errors import UserError
@@ -74,6 +75,9 @@ def _prompt_of_pairs(look: Look, talk: bool) -> str | None:
         return named
     if (usual := look.first((*PROMPTS, "conversations"))) is not None:
         return usual
+    asking = (name for name in CHATS if look.has(name) and look.only_asks(name))
+    if (asks := next(asking, None)) is not None:
+        return asks
     if talk:  # One that is empty so far may say later what the conversation begins with.
         return next((name for name in PROMPTS if name in look.present), None)
     return CONVERSATION if look.has(CONVERSATION) else None
@@ -86,7 +90,7 @@ def _require_no_other_text(look: Look, answers: tuple[str, str]) -> None:
     other = [
         name
         for name in look.present
-        if name not in answers and not is_about(name) and any(map(_is_words, look.values(name)))
+        if name not in answers and not is_about(name) and any(map(_may_ask, look.values(name)))
     ]
     if other:
         raise UserError(
@@ -95,8 +99,22 @@ def _require_no_other_text(look: Look, answers: tuple[str, str]) -> None:
         )
 
 
+def _may_ask(value: Any) -> bool:
+    """Whether it may be a prompt: words, messages or turns."""
+    if not isinstance(value, list):
+        return _is_words(value)
+    parts = (part for item in value for part in _parts(item))
+    return any(_is_words(part) or isinstance(part, (list, dict)) for part in parts)
+
+
+def _parts(item: Any) -> Iterable[Any]:
+    if isinstance(item, dict):
+        return item.values()
+    return item if isinstance(item, list) else ()
+
+
 def _is_words(value: Any) -> bool:
-    """Whether it may be a prompt: in a .csv numbers are text too."""
+    """Whether it may be asked: in a .csv numbers are text too."""
     return (
         isinstance(value, str)
         and any(char.isalpha() for char in value)

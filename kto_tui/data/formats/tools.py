@@ -1,31 +1,44 @@
 """The functions that a conversation may call, and the calls in it, as chat templates take them."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from kto_tui.core.errors import UserError
-from kto_tui.data.formats.base import Record, is_filled
+from kto_tui.data.formats.base import Record, is_filled, parsed
 from kto_tui.data.formats.checks import require_encodable
+from kto_tui.data.formats.names import FUNCTIONS
 from kto_tui.data.wording import shown
 
 Tool = dict[str, Any]
 _WANTED = "a list of functions (JSON schemas), or that list as JSON text"
 
 
-def parsed(text: Any) -> Any:
-    """The value of JSON text that is an object or a list; anything else as it is."""
-    if not isinstance(text, str) or text.lstrip()[:1] not in ("{", "["):
-        return text
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-
-
 def read_tools(record: Record, where: str) -> list[Tool] | None:
-    """The "tools" of a record: each {"type": "function", "function": {...}}; None for none."""
-    value = parsed(record.get("tools"))
+    """The "tools" of a record, or OpenAI's older "functions": each {"type": "function", "function": {...}}.
+
+    None for none. Raises UserError for tools that are none, and where both are there and differ.
+    """
+    tools = _tools_in(record.get("tools"), where)
+    if FUNCTIONS not in record or not are_tools(record[FUNCTIONS]):
+        return tools
+    functions = _tools_in(record[FUNCTIONS], where)
+    if tools and tools != functions:
+        raise UserError(f'{where}: "tools" and "{FUNCTIONS}" are different; leave one out')
+    return functions
+
+
+def are_tools(value: Any) -> bool:
+    """Whether it is functions, and not something else under their name."""
+    found = parsed(value)
+    return isinstance(found, list) and bool(found) and all(map(_is_tool, map(parsed, found)))
+
+
+def _is_tool(item: Any) -> bool:
+    return isinstance(item, Mapping) and isinstance(_function(item).get("name"), str)
+
+
+def _tools_in(value: Any, where: str) -> list[Tool] | None:
+    value = parsed(value)
     if not value or not is_filled(value):
         return None
     found = [parsed(item) for item in (value if isinstance(value, list) else [value])]
@@ -37,8 +50,10 @@ def read_tools(record: Record, where: str) -> list[Tool] | None:
 
 
 def _tool(item: Mapping[str, Any]) -> Tool:
-    """LLaMA-Factory leaves out the wrapping that templates look into."""
-    return dict(item) if "function" in item or "name" not in item else {"type": "function", "function": item}
+    """LLaMA-Factory leaves out the wrapping that templates look into; OpenAI's Responses write it flat."""
+    if "function" in item or "name" not in item:
+        return dict(item)
+    return {"type": "function", "function": {name: part for name, part in item.items() if name != "type"}}
 
 
 def read_calls(value: Any, where: str) -> list[Tool]:

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from kto_tui.core.errors import UserError
-from kto_tui.data.formats.base import MISSING, Record
+from kto_tui.data.formats.base import MISSING, Record, parsed
 from kto_tui.data.formats.messages import is_filled
 from kto_tui.data.formats.names import HISTORIES, SYSTEMS
-from kto_tui.data.formats.tools import parsed
 
 BESIDE = (*SYSTEMS, *HISTORIES, "tools", "functions")
-_INSTRUCTIONS = "instructions"  # The system prompt in a request to OpenAI's Responses.
-_NAMES = frozenset((*BESIDE, _INSTRUCTIONS))
+INSTRUCTIONS = "instructions"  # The system prompt in a request to OpenAI's Responses.
+_REQUEST = (INSTRUCTIONS, "input", "model")
+_NAMES = frozenset((*BESIDE, INSTRUCTIONS))
 
 
 def within(outer: Record, inner: Record, where: str) -> Record:
@@ -31,8 +31,8 @@ def within(outer: Record, inner: Record, where: str) -> Record:
                 f'{where}: "{name}" stands twice around the prompt, and not with the same; leave one out'
             )
         whole[name] = value
-    if is_request(inner) and "system" not in whole and _is_filled(inner[_INSTRUCTIONS]):
-        whole["system"] = inner[_INSTRUCTIONS]
+    if is_request(inner) and "system" not in whole and _is_filled(inner[INSTRUCTIONS]):
+        whole["system"] = inner[INSTRUCTIONS]
     return whole
 
 
@@ -40,12 +40,15 @@ def of_record(record: Record, where: str) -> Record:
     """The same of a record alone, where instructions may be for anybody."""
     if _NAMES.isdisjoint(record):
         return {}
-    return within({}, {name: record[name] for name in BESIDE if name in record}, where)
+    found = {name: record[name] for name in BESIDE if name in record}
+    if is_request(record):  # As OpenAI's Responses are saved: with what was asked for.
+        found |= {name: record[name] for name in _REQUEST}
+    return within({}, found, where)
 
 
 def is_request(value: Mapping[str, Any]) -> bool:
     """Whether it is a request to OpenAI's Responses with instructions."""
-    return _INSTRUCTIONS in value and "input" in value and "model" in value
+    return all(name in value for name in _REQUEST)
 
 
 def find(record: Record, name: str, where: str, *, around: bool = True) -> tuple[Any, Record] | None:

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from kto_tui.core.errors import UserError, printable
-from kto_tui.data.formats.base import Record
-from kto_tui.data.formats.tools import parsed
+from kto_tui.data.formats.base import Record, parsed
 from kto_tui.data.formats.trace_beside import column_of
 from kto_tui.data.formats.trace_python import refuse_python_objects
 from kto_tui.data.formats.trace_texts import NO_PROMPT, answer_in, opened, prompt_in, unpacked

@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kto_tui.data.formats.base import MISSING, Record, look_up
+from kto_tui.data.formats.base import MISSING, Record, look_up, parsed
 from kto_tui.data.formats.names import RATINGS
 from kto_tui.data.formats.ratings import REACTION
-from kto_tui.data.formats.tools import parsed
 
 _COLUMN = "summary.weave.feedback."
 _EMOJI, _VALUE = ".payload.emoji", ".payload.value"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kto_tui.core.errors import UserError
-from kto_tui.data.formats.base import Record
+from kto_tui.data.formats.base import Record, parsed
 from kto_tui.data.formats.names import (
     ANSWERS,
     CHATS,
@@ -16,7 +16,6 @@ from kto_tui.data.formats.names import (
     SYSTEMS,
 )
 from kto_tui.data.formats.one_message import ROLES
-from kto_tui.data.formats.tools import parsed
 from kto_tui.data.formats.trace_beside import is_request, within
 from kto_tui.data.formats.trace_python import refuse_python
 from kto_tui.data.rows import Message

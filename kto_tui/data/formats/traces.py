@@ -13,8 +13,8 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from kto_tui.core.errors import UserError
-from kto_tui.data.formats.base import Format, Record, unread
-from kto_tui.data.formats.before import put_before
+from kto_tui.data.formats.base import Format, Record, parsed, unread
+from kto_tui.data.formats.before import put_before, without_itself
 from kto_tui.data.formats.checks import require_assistant, require_text
 from kto_tui.data.formats.exports import chosen_rating
 from kto_tui.data.formats.messages import (
@@ -26,8 +26,8 @@ from kto_tui.data.formats.messages import (
 )
 from kto_tui.data.formats.names import MESSAGE_KEYS, SETTINGS, SYSTEMS
 from kto_tui.data.formats.ratings import Judge, Judged, distinct
-from kto_tui.data.formats.tools import Tool, parsed, read_tools
-from kto_tui.data.formats.trace_beside import BESIDE, column_of, find, is_request
+from kto_tui.data.formats.tools import Tool, read_tools
+from kto_tui.data.formats.trace_beside import BESIDE, INSTRUCTIONS, column_of, find, is_request
 from kto_tui.data.formats.trace_encoded import (
     are_quoted,
     require_plain_answers,
@@ -101,7 +101,7 @@ class Trace(Judged):
         given, beside = asked(value, beside, self._prompt, where)
         prompt = self._begun(text_or_messages(given, self._prompt, user, where), beside, where)
         prompt, answer = in_order(prompt, output, (self._prompt, self._answer), where)
-        return prompt, answer, _tools(beside, where)
+        return without_itself(prompt, answer, beside), answer, _tools(beside, where)
 
     def _found(
         self, record: Record, name: str, option: str, where: str, *, around: bool = True
@@ -182,6 +182,7 @@ def _unread(records: Sequence[Record], prompt: str, answer: str, score: str) -> 
     )
     columns = (column_of(record, name) for record in records for name in (prompt, answer))
     read = {*BESIDE, *SCORES, score, prompt, answer, *columns}
+    read |= {INSTRUCTIONS} if any(map(is_request, records)) else set()
     rest = (name for name in unread(records, read) if not is_feedback(name))
     return (*beside, *rest)
 
@@ -208,7 +209,7 @@ def _parts(
     known = [*MESSAGE_KEYS, "refusal"] if chosen in ("content", None) else []
     known += ["text"] if value.get("object") == "response" else []  # Which is how to write it.
     known += ["kwargs"] if chosen == "args" and not named else []
-    known += ["instructions"] if is_request(value) else []
+    known += [INSTRUCTIONS] if is_request(value) else []
     for name, item in value.items():
         unused = name not in (chosen, *known) and name not in read
         if unused and item not in (None, "", [], {}):

@@ -191,6 +191,24 @@ def test_a_column_that_python_cannot_hold(tmp_path: Path) -> None:
     assert [record for _, record in read_records(tmp_path / "a.arrow", "a", ["prompt"])] == [{"prompt": "x"}]
 
 
+def test_maps_are_objects(tmp_path: Path) -> None:
+    """As Spark writes them."""
+    scores = pa.map_(pa.string(), pa.float64())
+    said = pa.list_(pa.map_(pa.string(), pa.string()))
+    records = [{"scores": {"thumb": 1.0}, "messages": [{"role": "user", "content": "q"}]}]
+    (tmp_path / "a.parquet").write_bytes(
+        columnar("parquet", pa.Table.from_pylist(records, pa.schema({"scores": scores, "messages": said})))
+    )
+    assert records_of(tmp_path / "a.parquet") == records
+
+
+def test_a_map_with_a_key_twice_is_refused(tmp_path: Path) -> None:
+    twice = pa.array([[("a", 1), ("a", 2)]], pa.map_(pa.string(), pa.int64()))
+    (tmp_path / "a.parquet").write_bytes(columnar("parquet", pa.table({"scores": twice})))
+    with pytest.raises(UserError, match=r'column "scores" of type map<.*cannot be read: .*duplicate'):
+        records_of(tmp_path / "a.parquet")
+
+
 def test_names() -> None:
     assert set(FILE_TYPES) == {f".{kind}" for kind in (*KINDS, "zip")}
     assert all(is_data_file(f"A.{kind}{packing}".upper()) for kind in KINDS for packing in PACKINGS)

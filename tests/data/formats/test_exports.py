@@ -245,6 +245,12 @@ def test_label_studio_min(tmp_path: Path) -> None:
     assert source.unrated == 1
 
 
+def test_a_comment_that_nobody_writes_is_no_rating(tmp_path: Path) -> None:
+    flat = {"prompt": "q", "response": "a", "annotation_id": 1, "lead_time": 4.3, "comment": ""}
+    _, rows = read(tmp_path, [{**flat, "quality": "Good"}, {**flat, "quality": "Bad"}], "min.csv")
+    assert [row.label for row in rows] == [True, False]
+
+
 def test_an_export_without_any_rating(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no rows: 2 records without a rating"):
         check_rows(str(written(tmp_path, [argilla(), argilla()])), Columns())

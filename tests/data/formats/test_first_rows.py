@@ -94,6 +94,56 @@ def test_a_number_that_comes_late_is_no_conversation(tmp_path: Path) -> None:
     assert len(rows) == 21
 
 
+LATE: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (TEXT, {"answer": "42"}),
+    (TALK, {"chat": "name"}),
+    (TALK, {"input": {"a": 1}}),
+    ({"prompt": "p", "chosen": [assistant("a")], "rejected": [assistant("b")]}, {"question": "p"}),
+]
+
+
+@pytest.mark.parametrize(("record", "late"), LATE)
+def test_what_comes_late_and_changes_nothing_is_listed(
+    tmp_path: Path, record: dict[str, Any], late: dict[str, Any]
+) -> None:
+    (name,) = late
+    records = [*[{**record, name: None}] * 20, *[{**record, **late}] * 2]
+    source = opened(written(tmp_path, records))
+    assert len(list(source.rows())) == 22 * (2 if "chosen" in record else 1)
+    assert source.format.unread == (name,)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"role": "assistant", "content": "a", "refusal": None, "annotations": []},
+        {"from": "gpt", "value": "a"},
+        {"from": "function_call", "value": '{"name": "f", "arguments": {}}'},
+    ],
+)
+@pytest.mark.parametrize("column", ["completion", "chosen"])
+def test_one_message_in_a_table_is_read_beside_a_prompt_of_text(
+    tmp_path: Path, answer: dict[str, Any], column: str
+) -> None:
+    rest = {"label": True} if column == "completion" else {"rejected": assistant("b")}
+    records = [{"prompt": f"q{number}", column: answer, **rest} for number in range(3)]
+    in_table, in_json = (read(tmp_path, records, name)[1] for name in ("rated.csv", "rated.jsonl"))
+    assert [row.completion for row in in_table] == [row.completion for row in in_json]
+
+
+def test_a_rating_that_comes_late_is_chosen_from(tmp_path: Path) -> None:
+    first = {"question": "q", "answer": "a", "thumb": "up", "feedback": None}
+    records = [*[first] * 20, {**first, "feedback": "Nice."}]
+    assert refusal(tmp_path, records).endswith("or choose the rating with --label-column thumb")
+    assert len(read(tmp_path, records, label="thumb")[1]) == 21
+
+
+def test_a_prompt_that_comes_late_may_stand_in_the_conversation(tmp_path: Path) -> None:
+    pair = {"chosen": [user("q"), assistant("a")], "rejected": [user("q"), assistant("b")], "question": "q"}
+    _, rows = read(tmp_path, [*[{**pair, "prompt": None}] * 20, {**pair, "prompt": "q"}])
+    assert len(rows) == 42
+
+
 @pytest.mark.parametrize("held", [True, False])
 def test_an_input_is_joined_to_the_prompts_that_do_not_hold_it(tmp_path: Path, held: bool) -> None:
     """By each row: a blank at the end of one is no reason to have all others twice."""

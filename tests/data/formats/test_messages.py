@@ -253,14 +253,15 @@ def test_blocks_of_anthropic_s_messages(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["rated.jsonl", "rated.csv"])
 def test_a_system_prompt_of_blocks(tmp_path: Path, name: str) -> None:
-    """Anthropic's; in a table as JSON text."""
+    """Anthropic's and Bedrock's; in a table as JSON text."""
     blocks = [
         {"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}},
         {"type": "text", "text": "S"},
+        {"text": "Of Bedrock."},
     ]
     given: Any = json.dumps(blocks) if name.endswith("csv") else blocks
     _, rows = read(tmp_path, [{"prompt": "a", "completion": "b", "label": "1", "system": given}], name)
-    assert rows[0].prompt == [system("Be brief.\n\nS"), user("a")]
+    assert rows[0].prompt == [system("Be brief.\n\nS\n\nOf Bedrock."), user("a")]
     odd = [{"type": "image", "source": {}}]
     message = refusal(tmp_path, [{"prompt": "a", "completion": "b", "label": "1", "system": odd}])
     assert '"system" is a list; expected text' in message
@@ -286,3 +287,35 @@ def test_a_refusal_is_an_answer(tmp_path: Path) -> None:
 def test_messages_that_only_ask_have_their_answer_beside(tmp_path: Path, asked: Any, answer: Any) -> None:
     _, rows = read(tmp_path, [{**asked, "response": answer, "rating": 1}])
     assert (rows[0].prompt, rows[0].completion) == ([user("a")], [assistant("b")])
+
+
+OLD = {"name": "rain", "parameters": {"type": "object"}}
+
+
+@pytest.mark.parametrize("name", ["tools.jsonl", "tools.csv"])
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"messages": [user("q"), assistant("a")], "functions": [OLD]},
+        {"prompt": "q", "completion": "a", "tools": [{"type": "function", **OLD}]},
+        {"prompt": "q", "completion": "a", "functions": [OLD]},
+    ],
+)
+def test_tools_as_they_were_and_beside_text(tmp_path: Path, record: dict[str, Any], name: str) -> None:
+    _, (row,) = read(tmp_path, [{**record, "label": True}], name)
+    assert row.tools == [{"type": "function", "function": OLD}]
+    assert (row.prompt, row.completion) == ([user("q")], [assistant("a")])
+
+
+def test_functions_that_are_no_tools_are_listed(tmp_path: Path) -> None:
+    talk = {"messages": [user("q"), assistant("a")], "label": True}
+    source = opened(written(tmp_path, [{**talk, "functions": "def f(): ..."}]))
+    assert source.format.unread == ("functions",)
+    assert [row.tools for row in source.rows()] == [None]
+
+
+def test_tools_and_functions_that_differ_are_refused(tmp_path: Path) -> None:
+    record = {"messages": [user("q"), assistant("a")], "label": True, "functions": [OLD]}
+    assert '"tools" and "functions" are different' in refusal(
+        tmp_path, [{**record, "tools": [{"name": "f"}]}]
+    )

@@ -253,3 +253,85 @@ def test_a_system_prompt_of_prompt_or_answer_counts(
     record["completion"] = [system("T"), *talk, assistant("c")]
     if outer:
         assert "that is not the prompt" in refusal(tmp_path, [{**record, **GOOD}])
+
+
+@pytest.mark.parametrize(
+    ("asked", "given", "held"),
+    [
+        ("Translate this word into German.", "man", False),
+        ("Add 3 and 0.", "3", False),
+        ("Do: man.", "man", True),
+        ("This:\nman\nTranslate it.", "man", True),
+        ("Sum up: a text of many words. Be brief.", "a text of many words", True),
+    ],
+)
+def test_an_input_is_dropped_only_where_the_prompt_holds_it(
+    tmp_path: Path, asked: str, given: str, held: bool
+) -> None:
+    first = {**TEXT, "prompt": "Do", "input": "dog"}
+    _, (_, row) = read(tmp_path, [first, {**TEXT, "prompt": asked, "input": given}])
+    assert row.prompt == [user(asked if held else f"{asked}\n{given}")]
+
+
+HELLO = [assistant("Hello!"), user("q")]
+
+
+@pytest.mark.parametrize("prompt", [HELLO, [system("s"), *HELLO]])
+@pytest.mark.parametrize(
+    "answers",
+    [{"completion": [*HELLO, assistant("a")]}, {"chosen": [*HELLO, assistant("a")], "rejected": "b"}],
+)
+def test_a_conversation_that_the_model_opens_is_cut_to_the_answer(
+    tmp_path: Path, prompt: list[Any], answers: dict[str, Any]
+) -> None:
+    _, (row, *_) = read(tmp_path, [{"prompt": prompt, **answers, **GOOD}])
+    assert (row.prompt, row.completion) == (prompt, [assistant("a")])
+
+
+def test_a_question_that_the_answer_repeats_is_refused(tmp_path: Path) -> None:
+    record = {"prompt": "q", "completion": [*HELLO, assistant("a")], **GOOD}
+    assert '"completion" repeats the last question of the prompt' in refusal(tmp_path, [record])
+
+
+def test_answers_of_several_turns_stay_whole(tmp_path: Path) -> None:
+    said = [assistant("a"), user("r"), assistant("b"), user("q"), assistant("c")]
+    _, (row,) = read(tmp_path, [{"prompt": [user("q")], "completion": said, **GOOD}])
+    assert row.completion == said
+
+
+@pytest.mark.parametrize("before", [[user("q")], [["q", "a"]]])
+def test_no_prompt_is_made_up_beside_a_conversation(tmp_path: Path, before: Any) -> None:
+    assert "found trajectory beside chosen and rejected; choose the prompt" in refusal(
+        tmp_path, [{**PAIR, "trajectory": before}]
+    )
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"query": "q", "response": "a", "history": [["h", "k"], ["q", "a"]]},
+        {
+            "input": {"input": "q", "chat_history": [user("h"), assistant("k"), user("q"), assistant("a")]},
+            "output": {"output": "a"},
+        },
+    ],
+)
+def test_a_history_that_holds_the_answer_does_not_give_it_away(tmp_path: Path, record: Any) -> None:
+    _, (row,) = read(tmp_path, [{**record, "feedback": True}])
+    assert (row.prompt, row.completion) == ([user("h"), assistant("k"), user("q")], [assistant("a")])
+
+
+def test_a_question_may_be_asked_again(tmp_path: Path) -> None:
+    talk = [user("q"), assistant("a"), user("q")]
+    _, (row,) = read(tmp_path, [{"prompt": talk, "completion": [assistant("a")], **GOOD}])
+    assert row.prompt == talk
+
+
+def test_system_prompts_that_differ_by_blanks_are_one(tmp_path: Path) -> None:
+    _, (row,) = read(tmp_path, [{**TEXT, "system": "S", "system_prompt": "S "}])
+    assert row.prompt == [system("S"), user("p")]
+
+
+def test_numbers_beside_a_pair_are_no_prompt(tmp_path: Path) -> None:
+    _, rows = read(tmp_path, [{**PAIR, "vectors": [[0.5, 1]], "tags": ["x"]}])
+    assert [row.prompt for row in rows] == ["The", "The"]

@@ -48,6 +48,7 @@ BESIDE = st.dictionaries(
     st.sampled_from(
         [
             *("system", "system_prompt", "history", "chat_history", "input", "tools", "messages", "prompt"),
+            "functions",
             *("instruction", "question", "response", "chosen", "rejected", "rejected_response"),
         ]
     ),
@@ -80,7 +81,7 @@ def more(name: str, number: int) -> Any:
     text = f"~{name}{number}."
     if name in ("history", "chat_history"):
         return [[text, "old"]]
-    if name == "tools":
+    if name in ("tools", "functions"):
         return [{"name": text, "parameters": {"type": "object"}}]
     return [user(text)] if name == "messages" else text
 

@@ -158,3 +158,12 @@ def test_answers_that_are_one_of_a_list(tmp_path: Path) -> None:
     assert row.completion == [assistant("Cod.")]
     with_none = trace("Name a fish.", output={"candidates": []})
     assert f'no "{name}"' in refusal(tmp_path, [with_none], completion=name)
+
+
+def test_instructions_of_a_saved_response_are_its_system_prompt(tmp_path: Path) -> None:
+    said = [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "a"}]}]
+    record = {"object": "response", "model": "m", "instructions": "S", "input": "q", "output": said}
+    source = opened(written(tmp_path, [{**record, "feedback": "up"}]))
+    (row,) = source.rows()
+    assert row.prompt == [system("S"), user("q")]
+    assert "instructions" not in source.format.unread

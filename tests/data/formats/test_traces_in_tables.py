@@ -128,3 +128,10 @@ def test_a_record_is_left_as_it_was(tmp_path: Path) -> None:
         assert [row.prompt for row in source.rows()] == [[user("q")]]
     source.format.rows(record, "here")
     assert record["inputs"] == {"model": "m"}
+
+
+@pytest.mark.parametrize("record", [{"messages": [user("q"), assistant("a")]}, {"input": "q", "output": "a"}])
+def test_names_with_dots_lead_into_json_text(tmp_path: Path, record: dict[str, Any]) -> None:
+    records = [{**record, "metadata": {"feedback": "down", "user": None}}]
+    _, (row,) = read(tmp_path, records, "a.csv", label="metadata.feedback")
+    assert row.label is False

@@ -298,7 +298,7 @@ def test_a_column_is_not_named_in_vain(tmp_path: Path, record: Any, named: Any, 
     ("record", "unread"),
     [
         ({"question": "a", "response": "b", "rating": 1, "context": "c", "note": None}, ("context",)),
-        ({"prompt": "a", "completion": "b", "label": 1, "tools": [{"name": "f"}]}, ("tools",)),
+        ({"prompt": "a", "completion": "b", "label": 1, "tools": "hammer"}, ("tools",)),
         ({"messages": [{**SKY, "id": "7"}, BLUE], "label": 1, "tools": [{"name": "f"}]}, ("messages[].id",)),
         ({"prompt": "a", "chosen": "b", "rejected": "c", "score_chosen": 3}, ("score_chosen",)),
     ],
@@ -386,3 +386,10 @@ def test_pairs_by_other_names(tmp_path: Path, better: str) -> None:
 def test_two_answers_of_which_none_is_better_are_asked_about(tmp_path: Path, sides: tuple[str, str]) -> None:
     message = refusal(tmp_path, [{"question": "q", **dict.fromkeys(sides, "a"), "labels": 1}])
     assert f"(write the better of {sides[0]} and {sides[1]} as chosen, the worse as rejected)" in message
+
+
+@pytest.mark.parametrize("column", ["messages", "conversation"])
+def test_messages_that_only_ask_are_the_prompt_of_pairs(tmp_path: Path, column: str) -> None:
+    record = {column: [user("q")], "chosen": [assistant("a")], "rejected": [assistant("b")]}
+    _, rows = read(tmp_path, [record])
+    assert [row.prompt for row in rows] == [[user("q")]] * 2
