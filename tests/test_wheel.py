@@ -41,6 +41,7 @@ def test_help(site: Path, tmp_path: Path) -> None:
     assert "tiny, 135m, 0.5b" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.worker
 def test_two_steps_of_the_tiny_model(site: Path, tmp_path: Path) -> None:
     done = run(site, tmp_path, "--no-ui", "--model-size", "tiny", "--max-steps", "2", "--output-dir", "run")

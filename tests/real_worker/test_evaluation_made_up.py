@@ -68,7 +68,14 @@ def broken_at(folder: Path, listen: OnEvent, step: int, **settings: Any) -> tupl
 
 @pytest.mark.parametrize("name", ["stop", "park"])
 @pytest.mark.parametrize("asked", ASKED)
-@pytest.mark.parametrize("step", [2, 4, 6], ids=["the best", "one that counts", "the last of the patience"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param(2, id="the best"),
+        pytest.param(4, id="one that counts", marks=pytest.mark.slow),
+        pytest.param(6, id="the last of the patience"),
+    ],
+)
 def test_the_run_ends_as_if_it_had_not_been_broken(
     unbroken: Sitting, tmp_path: Path, name: CommandName, asked: str, step: int
 ) -> None:

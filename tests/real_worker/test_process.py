@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import psutil
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -42,6 +43,7 @@ def test_a_run_is_steered_and_signals_are_not_its_business(tmp_path: Path) -> No
     assert [reply.detail for reply in replies] == [f"checkpoint-{ended.step}"]
 
 
+@pytest.mark.slow
 def test_the_log_keeps_to_what_matters(tmp_path: Path) -> None:
     """Steps stand in the journal; nobody can act on what the libraries warn of at every start."""
     evaluation = write_rows(tmp_path / "eval.jsonl", 9)
@@ -61,6 +63,7 @@ def test_a_wrong_request_ends_with_code_2_and_one_line(tmp_path: Path) -> None:
     assert "\n" not in heard[-1].error
 
 
+@pytest.mark.slow
 def test_a_failure_leaves_its_traceback_in_the_log(tmp_path: Path) -> None:
     """A checkpoint that is signed, and whose weights overflow."""
     sit(tiny(tmp_path, max_steps=1))

@@ -239,6 +239,7 @@ def holds_key(output: Path) -> bool:
     return any(KEY.encode() in path.read_bytes() for path in output.rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_trackers_in_trouble_hold_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that hangs, one without a server, one without a folder: each told of once, and no key anywhere."""
     needs("wandb", "mlflow", "tensorboard")

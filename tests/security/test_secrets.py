@@ -113,6 +113,7 @@ def test_a_run_writes_nothing_that_others_may_write(
     assert wide == []
 
 
+@pytest.mark.slow
 @pytest.mark.worker
 def test_a_failed_run_says_no_secret(tmp_path: Path) -> None:
     """The final model cannot be put in its place, since a file is in its way."""

@@ -66,6 +66,7 @@ def test_steer_detach_attach_and_stop(tmp_path: Path, directory: RunDirectory) -
     assert events[-1].exit_code == 0
 
 
+@pytest.mark.slow
 def test_the_run_outlives_its_terminal(tmp_path: Path, directory: RunDirectory) -> None:
     terminal = open_terminal(tmp_path, 140, 45)
     terminal.type(START)

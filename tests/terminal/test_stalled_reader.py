@@ -137,6 +137,7 @@ def test_a_signal_ends_a_run_whose_output_nobody_reads(stalled: Printing) -> Non
     assert int(missing[1]) > step - len(shown), "all rows, and the end of the table"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stalled", [WITH_A_SHORT_QUEUE], indirect=True)
 def test_a_reader_who_comes_back_is_told_what_it_missed(stalled: Printing) -> None:
     text = stalled.read_until(r"not printed (.|\n)*\d+/100000 ")
@@ -152,6 +153,7 @@ def test_a_reader_who_comes_back_is_told_what_it_missed(stalled: Printing) -> No
     assert after == list(range(before[-1] + int(told[0]) + 1, after[-1] + 1))
 
 
+@pytest.mark.slow
 def test_attach_waits_for_its_reader_and_leaves_nothing_out(tmp_path: Path) -> None:
     count = 100_000
     directory = RunDirectory(tmp_path / "run")

@@ -76,7 +76,7 @@ def test_what_is_the_same_or_not_known_passes(tmp_path: Path) -> None:
     ("changed", "says"),
     [
         ("data", "the rows of rows are not those that it was trained on; restore them, or add --allow-"),
-        ("base", "the files of m are not those of the base that it was trained on; restore them, or add"),
+        ("base", "holds, or how it is stored, is not what it was trained on; restore them, or add"),
         ("evaluation_data", "the rows of held are not those that it was evaluated on"),
     ],
 )

@@ -163,7 +163,10 @@ def as_table(rows: list[Row]) -> Dataset:
 
 @pytest.mark.parametrize("loss_type", ["kto", "apo_zero_unpaired"])
 @pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
-@pytest.mark.parametrize(("accumulation", "caches"), [(1, 0), (1, 1), (2, 0), (2, 1)])
+@pytest.mark.parametrize(
+    ("accumulation", "caches"),
+    [pytest.param(1, 0, marks=pytest.mark.slow), (1, 1), (2, 0), pytest.param(2, 1, marks=pytest.mark.slow)],
+)
 def test_ten_steps_are_those_of_trl(
     tmp_path: Path, loss_type: str, lora: bool, accumulation: int, caches: int
 ) -> None:

@@ -211,6 +211,7 @@ def test_views_of_the_same_memory_are_told_apart() -> None:
     assert both(square, square[0]) == both(square.clone(), square[0].clone())
 
 
+@pytest.mark.slow
 def test_every_process_gives_the_same_name() -> None:
     code = (
         "from kto_tui.training.tiny import *; from kto_tui.training.reference.fingerprint import fingerprint;"

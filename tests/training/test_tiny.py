@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from kto_tui.training.tiny import build_into, build_model, build_tokenizer
@@ -15,6 +16,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_every_process_builds_the_same_bytes(tmp_path: Path) -> None:
     build_into(tmp_path / "here")
     code = (

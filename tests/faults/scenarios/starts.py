@@ -116,7 +116,7 @@ def killed_early(lab: Lab, run: Run, fault: str) -> None:
 
 
 SCENARIOS = (
-    Scenario("two-starts", two_at_once, short=True),
+    Scenario("two-starts", two_at_once),
     Scenario("starts-killed", killed_starting, kills=5),
     Scenario("resumes-killed-early", killed_resuming_early, kills=4),
     Scenario("stale-lock-torn-line", crash_and_all_of_it),
