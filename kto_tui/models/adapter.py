@@ -65,9 +65,10 @@ def trainable_adapter(folder: Path) -> Adapter | None:
 def trained_on(config: RunConfig) -> Adapter | None:
     """The adapter that `config.model` holds, and that a run goes on training. Raises UserError.
 
-    None in a run that had merged it, as older versions did.
+    None in a run that had merged it, as older versions did, unless that is about to be deleted.
     """
-    if config.model == TINY_MODEL or base_is_kept(config, config.model):
+    merged = not config.overwrite and base_is_kept(config, config.model)
+    if config.model == TINY_MODEL or merged:
         return None
     return trainable_adapter(Path(os.path.expanduser(str(config.model))))
 

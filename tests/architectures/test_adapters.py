@@ -292,6 +292,8 @@ def test_a_run_that_had_merged_its_adapter_goes_on_so(tmp_path: Path) -> None:
     assert again.adapter("final_model") == whole.adapter("final_model")
     assert (whole.output / "base_model" / "model.safetensors").read_bytes() == before
     assert not (whole.output / "reference_adapter").exists()
+    anew = tiny(tmp_path, model=str(given), overwrite=True)
+    assert begun_with(anew).lora_rank == 2, "what is deleted first decides nothing"
 
 
 def quiet(*_: object) -> None:
